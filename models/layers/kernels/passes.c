@@ -1,0 +1,83 @@
+/* The inner passes of FAConvLSTM and their derivatives; equations in cell.h, mixing.h and lines.h.
+
+   Plain C with the vectors of GCC and Clang. Compiled and called by models/layers/native.py; everything is written for
+   a REAL and compiled for float and double. Work is cut into fixed parts, one for each thread, and sums are
+   taken part by part in order, so that the same number of threads gives the same bits. */
+
+#include "passes.h"
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+typedef void (*Start)(void (*)(void *), void *, unsigned, unsigned);
+typedef int (*Number)(void);
+typedef struct {
+    const Plan *plan;
+    const void *step, *lines;
+    void (*part)(const Plan *, const void *, const void *, int64_t);
+} Job;
+
+static void work(void *given) {
+    const Job *job = given;
+    int64_t count = ((Number)job->plan->count)();
+    for (int64_t part = ((Number)job->plan->number)(); part < job->plan->threads; part += count)
+        job->part(job->plan, job->step, job->lines, part);
+}
+
+/* Call `part` once for each thread, by torch's own pool of OpenMP: a second pool would wait beside it. */
+static void in_parts(const Plan *plan, const void *step, const void *lines,
+                     void (*part)(const Plan *, const void *, const void *, int64_t)) {
+    Job job = {plan, step, lines, part};
+    if (plan->threads == 1) part(plan, step, lines, 0);
+    else ((Start)plan->start)(work, &job, (unsigned)plan->threads, 0);
+}
+
+/* Where the share of a thread begins among n pieces of work. */
+INLINE int64_t begin(const Plan *plan, int64_t n, int64_t part) { return n * part / plan->threads; }
+
+#if defined(DOUBLE)
+#define REAL double
+#define BITS uint64_t
+#define COUNT (VECTOR_BYTES / 8)
+#define MAGIC 6755399441055744.0
+#define LN2_HIGH 0.693145751953125
+#define LN2_LOW 1.42860682030941723212e-6
+#define EXPONENT_BIAS 1023
+#define MANTISSA 52
+#define FAINTEST -700
+/* 1/13! ... 1/0!; |r| < 0.35, so what is left out is under 1e-17 */
+static const double TERM[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
+                              1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 1.0 / 2, 1.0, 1.0};
+#else
+#define REAL float
+#define BITS uint32_t
+#define COUNT (VECTOR_BYTES / 4)
+#define MAGIC 12582912.0f
+#define LN2_HIGH 0.69314718f /* as it is: n is under 60 where it matters, and 60 times its rounding 1e-7 */
+#define LN2_LOW 0
+#define EXPONENT_BIAS 127
+#define MANTISSA 23
+#define FAINTEST -87
+/* The polynomial of degree 5 whose relative error is smallest, 1e-7, on |r| < ln(2) / 2, with 1 + r as its start */
+static const float TERM[] = {8.3125202534e-3f, 4.1890156909e-2f, 1.6667114649e-1f, 4.9999231495e-1f, 1.0f, 1.0f};
+#endif
+#define TERMS ((int)(sizeof(TERM) / sizeof(TERM[0])))
+
+#include "vectors.h"
+#include "mixing.h"
+#include "cell.h"
+#include "lines.h"
+#include "steps.h"

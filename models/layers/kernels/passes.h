@@ -1,0 +1,60 @@
+/* What the passes are told: sizes and pointers, filled in by models/layers/native.py field by field.
+
+   Every field is 8 bytes, so that no compiler's padding matters. Maps are channels-last, (B, H, W, .), without gaps;
+   only H has a stride from image to image, because its maps lie between those of other steps. "padded" rows are
+   filled with zeros to a multiple of 16 numbers, so that whole vectors can be read. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    int64_t batch, height, width;
+    int64_t in_channels, channels, inner; /* C, F, C_b */
+    int64_t squeezed;                     /* inner width of the excitation, 0 for none */
+    int64_t taps, reach, pad_mode;        /* of the one merged kernel; 0 zeros, 1 cylinder, 2 circular */
+    int64_t normed;                       /* whether there is a LayerNorm */
+    int64_t threads, block, band, room;   /* the last three are set by `prepare`: pixels, rows, numbers a thread */
+    void *start, *number, *count;         /* GOMP_parallel, omp_get_thread_num, omp_get_num_threads */
+    void *rooms;                          /* (threads, room) */
+    const void *from_x, *from_x_bias;     /* (C, C_b), (C_b,), rows padded */
+    const void *to_x;                     /* (C_b, C), rows padded */
+    const void *from_hidden, *to_hidden;  /* (F, C_b) and (C_b, F), rows padded; null without bottleneck */
+    const void *matrix, *to_v;            /* (C_b + 1, 4F) and (4F, C_b), rows padded */
+    const void *peephole;                 /* (3, F), rows padded */
+    const void *places, *kernel;          /* (taps, 2) rows and columns away, int64; (taps, C_b), rows padded */
+    const void *norm, *norm_bias;         /* (C_b,), padded; norm is 1 and its bias 0 where there is none */
+    const void *present;                  /* (C_b,) ones, padded with zeros */
+    const void *squeeze, *squeeze_bias, *excite, *excite_bias; /* (R, C_b), (R,), (C_b, R), (C_b,); no padding */
+    const void *share;                    /* (H W,), of each pixel in the excitation's mean */
+    const void *seen;                     /* (H W,), 0 where nothing may be read, or null */
+    void *sums;                           /* (threads, B, C_b padded) */
+    /* derivatives, each (threads, .) but the excitation's; null in a forward pass */
+    void *d_from_x, *d_from_x_bias, *d_from_hidden, *d_matrix, *d_peephole, *d_kernel, *d_norm, *d_norm_bias;
+    void *d_squeeze, *d_squeeze_bias, *d_excite, *d_excite_bias;
+} Plan;
+
+typedef struct {
+    const void *x;                        /* X_t */
+    void *u, *y, *rstd;                   /* U; LN(M) without weight and bias, or M; 1 / standard deviation (B, H, W) */
+    void *mean, *inner, *excitation;      /* (B, C_b padded), (B, R), (B, C_b padded) */
+    const void *hidden_before, *before;   /* H_(t-1), C_(t-1) */
+    void *cell, *hidden;                  /* C_t, H_t */
+    const void *d_hidden, *d_u_next;      /* by H_t, by U_(t+1); null for none */
+    void *d_cell, *d_v, *d_u;             /* d_v is overwritten on the way */
+    void *d_x;                            /* by X_t, laid out as that */
+    void *d_hidden_map;                   /* where `gather` writes */
+    int64_t x_stride, x_pixel, x_channel; /* from image to image, pixel to pixel, channel to channel, in numbers */
+    int64_t hidden_before_stride, hidden_stride, d_hidden_stride; /* from image to image, in numbers */
+} Step;
+
+typedef struct {
+    int64_t lines, pixels, line_stride, pixel_stride; /* of the map, in pixels: a row's pixel to its neighbour, ... */
+    int64_t tokens, heads, width;         /* M, heads, D over all heads */
+    int64_t own_shares;                   /* whether every line has shares of its own, or all the same */
+    const void *project, *project_bias;   /* (F, 3D), (3D,), rows padded */
+    const void *output, *output_bias;     /* (D, F), (F,), rows padded */
+    const void *from_output, *from_project; /* (F, D), (3D, F), rows padded */
+    const void *bias;                     /* (heads, N, M), rows padded with -1e30 */
+    const void *token, *share, *absent;   /* (N,) int64; (1 or L, N); (1 or L, M padded) 1 for none in it, or null */
+    void *d_project, *d_project_bias, *d_output, *d_output_bias, *d_bias; /* (threads, .), as above */
+} Lines;

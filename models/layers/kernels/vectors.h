@@ -1,0 +1,176 @@
+/* Vectors of LANES numbers, exp, and products of a few pixels with a small matrix. */
+
+typedef REAL vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef REAL uvec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+typedef BITS bits __attribute__((vector_size(VECTOR_BYTES)));
+#define LANES ((int64_t)COUNT)
+#define PADDED(n) (((n) + LANES - 1) / LANES * LANES)
+
+INLINE vec all(REAL x) { return x - (vec){0}; }
+INLINE vec load(const REAL *p) { return *(const uvec *)p; }
+INLINE void store(REAL *p, vec x) { *(uvec *)p = x; }
+
+/* The first n numbers, zeros beyond: for the last channels where their number is no multiple of LANES. */
+INLINE vec load_some(const REAL *p, int64_t n) {
+    if (n >= LANES) return load(p);
+    vec x = {0};
+    for (int64_t i = 0; i < n; i++) x[i] = p[i];
+    return x;
+}
+INLINE void store_some(REAL *p, vec x, int64_t n) {
+    if (n >= LANES) store(p, x);
+    else
+        for (int64_t i = 0; i < n; i++) p[i] = x[i];
+}
+
+/* The numbers of x with each number k changed for number k ^ n. */
+#if COUNT == 16
+#define SWAPPED(x, n)                                                                                               \
+    __builtin_shufflevector(x, x, 0 ^ n, 1 ^ n, 2 ^ n, 3 ^ n, 4 ^ n, 5 ^ n, 6 ^ n, 7 ^ n, 8 ^ n, 9 ^ n, 10 ^ n, 11 ^ n, \
+                            12 ^ n, 13 ^ n, 14 ^ n, 15 ^ n)
+#elif COUNT == 8
+#define SWAPPED(x, n) __builtin_shufflevector(x, x, 0 ^ n, 1 ^ n, 2 ^ n, 3 ^ n, 4 ^ n, 5 ^ n, 6 ^ n, 7 ^ n)
+#elif COUNT == 4
+#define SWAPPED(x, n) __builtin_shufflevector(x, x, 0 ^ n, 1 ^ n, 2 ^ n, 3 ^ n)
+#else
+#define SWAPPED(x, n) __builtin_shufflevector(x, x, 0 ^ n, 1 ^ n)
+#endif
+
+/* x where it is the larger */
+INLINE vec larger(vec x, vec y) {
+    bits above = (bits)(x > y);
+    return (vec)(((bits)x & above) | ((bits)y & ~above));
+}
+
+/* The sum, and the largest, of all numbers, in every place. */
+INLINE vec sum(vec x) {
+#if COUNT > 8
+    x += SWAPPED(x, 8);
+#endif
+#if COUNT > 4
+    x += SWAPPED(x, 4);
+#endif
+#if COUNT > 2
+    x += SWAPPED(x, 2);
+#endif
+    return x + SWAPPED(x, 1);
+}
+INLINE vec most(vec x) {
+#if COUNT > 8
+    x = larger(x, SWAPPED(x, 8));
+#endif
+#if COUNT > 4
+    x = larger(x, SWAPPED(x, 4));
+#endif
+#if COUNT > 2
+    x = larger(x, SWAPPED(x, 2));
+#endif
+    return larger(x, SWAPPED(x, 1));
+}
+
+#if VECTOR_BYTES == 32 && defined(DOUBLE)
+#define MAX __builtin_ia32_maxpd256
+#define MIN __builtin_ia32_minpd256
+#elif VECTOR_BYTES == 32
+#define MAX __builtin_ia32_maxps256
+#define MIN __builtin_ia32_minps256
+#endif
+
+/* low <= x <= high; what is not a number stays so, as the second operand of max and min does. */
+INLINE vec clamp(vec x, REAL low, REAL high) {
+#ifdef MAX
+    return MIN(all(high), MAX(all(low), x));
+#else
+    bits below = (bits)(x < all(low)), above = (bits)(x > all(high));
+    x = (vec)(((bits)all(low) & below) | ((bits)x & ~below));
+    return (vec)(((bits)all(high) & above) | ((bits)x & ~above));
+#endif
+}
+
+/* exp(x) = 2^n exp(r), r = x - n ln 2: the polynomial to rounding, n added to the exponent. x outside of [low, high]
+   is taken as its end. t holds n in its last bits, because MAGIC is 1.5 times the power of two whose unit is 1. */
+INLINE vec exponential(vec x, REAL low, REAL high) {
+    x = clamp(x, low, high);
+    vec t = x * (REAL)1.44269504088896340736 + MAGIC;
+    vec n = t - MAGIC;
+    vec r = x - n * LN2_HIGH;
+    if (LN2_LOW != 0) r -= n * LN2_LOW;
+    vec p = all(TERM[0]);
+    UNROLL for (int k = 1; k < TERMS; k++) p = p * r + TERM[k];
+    return p * (vec)(((bits)t + EXPONENT_BIAS) << MANTISSA);
+}
+/* For sig and tanh, whose products of two such values must not overflow; sig(40) is 1 to 4e-18. */
+#define expo(x) exponential(x, -40, 40)
+
+/* Z (+)= A B for MP pixels and NV vectors of columns: Z (MP, NV LANES), A (MP, K), B (K, .). */
+INLINE void tile(const int MP, const int NV, int64_t K, const REAL *a, int64_t lda, const REAL *b, int64_t ldb,
+                       REAL *z, int64_t ldz, int add, const REAL *start) {
+    vec total[8][2];
+    UNROLL for (int i = 0; i < MP; i++)
+        UNROLL for (int j = 0; j < NV; j++)
+            total[i][j] = start ? load(start + j * LANES) : add ? load(z + i * ldz + j * LANES) : all(0);
+    for (int64_t k = 0; k < K; k++) {
+        vec column[2];
+        UNROLL for (int j = 0; j < NV; j++) column[j] = load(b + k * ldb + j * LANES);
+        UNROLL for (int i = 0; i < MP; i++) {
+            vec x = all(a[i * lda + k]);
+            UNROLL for (int j = 0; j < NV; j++) total[i][j] += x * column[j];
+        }
+    }
+    UNROLL for (int i = 0; i < MP; i++)
+        UNROLL for (int j = 0; j < NV; j++) store(z + i * ldz + j * LANES, total[i][j]);
+}
+
+/* Z = A B + start (P, N), or Z += A B; N is a multiple of LANES. */
+static __attribute__((noinline)) void product(int64_t P, int64_t N, int64_t K, const REAL *a, int64_t lda, const REAL *b, int64_t ldb,
+                          REAL *z, int64_t ldz, int add, const REAL *start) {
+    int64_t n = 0, p;
+    for (; n + 2 * LANES <= N; n += 2 * LANES) {
+        const REAL *from = start ? start + n : NULL;
+        for (p = 0; p + 6 <= P; p += 6) tile(6, 2, K, a + p * lda, lda, b + n, ldb, z + p * ldz + n, ldz, add, from);
+        for (; p + 2 <= P; p += 2) tile(2, 2, K, a + p * lda, lda, b + n, ldb, z + p * ldz + n, ldz, add, from);
+        for (; p < P; p++) tile(1, 2, K, a + p * lda, lda, b + n, ldb, z + p * ldz + n, ldz, add, from);
+    }
+    if (n == N) return;
+    const REAL *from = start ? start + n : NULL;
+    for (p = 0; p + 8 <= P; p += 8) tile(8, 1, K, a + p * lda, lda, b + n, ldb, z + p * ldz + n, ldz, add, from);
+    for (; p < P; p++) tile(1, 1, K, a + p * lda, lda, b + n, ldb, z + p * ldz + n, ldz, add, from);
+}
+
+/* D += A^T Z for MK rows and NV vectors of columns: A (P, MK), Z (P, NV LANES). */
+INLINE void turned_tile(const int MK, const int NV, int64_t P, const REAL *a, int64_t lda, const REAL *z,
+                              int64_t ldz, REAL *d, int64_t ldd) {
+    vec total[8][2];
+    UNROLL for (int i = 0; i < MK; i++)
+        UNROLL for (int j = 0; j < NV; j++) total[i][j] = load(d + i * ldd + j * LANES);
+    for (int64_t p = 0; p < P; p++) {
+        vec row[2];
+        UNROLL for (int j = 0; j < NV; j++) row[j] = load(z + p * ldz + j * LANES);
+        UNROLL for (int i = 0; i < MK; i++) {
+            vec x = all(a[p * lda + i]);
+            UNROLL for (int j = 0; j < NV; j++) total[i][j] += x * row[j];
+        }
+    }
+    UNROLL for (int i = 0; i < MK; i++)
+        UNROLL for (int j = 0; j < NV; j++) store(d + i * ldd + j * LANES, total[i][j]);
+}
+
+/* D += A^T Z (K, N); N is a multiple of LANES. */
+static __attribute__((noinline)) void turned_product(int64_t P, int64_t K, int64_t N, const REAL *a, int64_t lda, const REAL *z, int64_t ldz,
+                                 REAL *d, int64_t ldd) {
+    int64_t n = 0, k;
+    for (; n + 2 * LANES <= N; n += 2 * LANES) {
+        for (k = 0; k + 4 <= K; k += 4) turned_tile(4, 2, P, a + k, lda, z + n, ldz, d + k * ldd + n, ldd);
+        for (; k < K; k++) turned_tile(1, 2, P, a + k, lda, z + n, ldz, d + k * ldd + n, ldd);
+    }
+    if (n == N) return;
+    for (k = 0; k + 8 <= K; k += 8) turned_tile(8, 1, P, a + k, lda, z + n, ldz, d + k * ldd + n, ldd);
+    for (; k < K; k++) turned_tile(1, 1, P, a + k, lda, z + n, ldz, d + k * ldd + n, ldd);
+}
+
+/* Take n numbers of a thread's room. */
+INLINE REAL *take(REAL **room, int64_t n) {
+    REAL *taken = *room;
+    *room += (n + 31) / 16 * 16; /* one vector more, so that a last whole vector may be read */
+    return taken;
+}

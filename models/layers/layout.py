@@ -1,0 +1,212 @@
+"""How the arrays of FAConvLSTM's compiled passes lie in memory.
+
+Weights with rows padded to whole vectors, room for each thread, and the derivatives of the weights, one for each
+thread, added up at the end in order. The structures are those of `models/layers/kernels/passes.h`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from ctypes import byref
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.layers import native
+from models.layers.blend import Excitation, Norm
+from models.layers.convolution import PAD_MODES, check_reach
+from models.layers.lines import LineWeights, Tokens
+from models.layers.memory import empty
+
+if TYPE_CHECKING:
+    from models.layers.sequence import Plan, Weights
+
+PIXELS_A_THREAD = 64  # below this a thread more costs more than it does
+NONE = -1e30  # a logit of a column that is only there to fill a vector
+
+
+class Taps(NamedTuple):
+    """All branches as one list of taps."""
+
+    places: Tensor  # (taps, 2) int64, rows and columns away
+    kernel: Tensor  # (taps, C_b)
+    of_branch: tuple[Tensor, ...]  # (k k,), which tap each weight of a branch belongs to
+
+
+def taps_of(kernels: Sequence[Tensor], dilations: Sequence[int]) -> Taps:
+    """Return the taps of the branches; where two meet their weights are added."""
+    known: dict[tuple[int, int], int] = {}
+    of_branch = []
+    for kernel, dilation in zip(kernels, dilations, strict=True):
+        away = [dilation * (k - kernel.shape[-1] // 2) for k in range(kernel.shape[-1])]
+        found = [known.setdefault((y, x), len(known)) for y in away for x in away]
+        of_branch.append(torch.tensor(found))
+    total = kernels[0].new_zeros(len(known), len(kernels[0]))
+    for kernel, tap in zip(kernels, of_branch, strict=True):
+        total.index_add_(0, tap, kernel.flatten(1).T)
+    return Taps(torch.tensor(list(known)), total, tuple(of_branch))
+
+
+class Layout:
+    """What the loops forward and backward share: everything that C is told before the first step."""
+
+    def __init__(self, plan: Plan, weights: Weights, passes: native.Passes, *, derivative: bool) -> None:
+        core = weights.core
+        self.plan, self.weights, self.core, self.call = plan, weights, core, passes.library
+        self.lanes = passes.lanes
+        self.batch, self.length, self.in_channels, self.height, self.width = core.x.shape
+        self.pixels, self.channels = self.height * self.width, core.matrix.shape[1] // 4
+        self.inner, self.size = core.from_x.shape[1], core.matrix.element_size()
+        self.wide = math.ceil(self.inner / self.lanes) * self.lanes
+        self.squeezed = 0 if weights.excitation is None else len(weights.excitation.squeeze)
+        self.threads = threads(self.batch * self.pixels)
+        self.taps = taps_of(weights.kernels, plan.dilations)
+        self.new_line = passes.lines
+        self.held: list[Tensor] = []  # while C knows their addresses
+        self.totals: dict[str, Tensor] = {}
+        self.sizes = passes.plan(**self._sizes(), **self._weights())
+        self.lines = [
+            self._line(line, tokens, columns=columns)
+            for line, tokens, columns in zip(weights.lines, plan.tokens, (False, True), strict=False)
+        ]
+        lines: list[Any] = [byref(line) for line in self.lines] or [None, None]
+        self.call.prepare(byref(self.sizes), *lines)
+        self.sizes.rooms = self.hold(empty((self.threads, self.sizes.room), core.matrix))
+        self.sizes.sums = self.hold(core.matrix.new_empty(self.threads, self.batch, self.wide))
+        if derivative:
+            self._totals()
+        self.step_ = passes.step()
+
+    def _sizes(self) -> dict[str, Any]:
+        start, number, count = native.pool()
+        reach = int(self.taps.places.abs().max())
+        check_reach(self.height, self.width, reach, self.plan.pad_mode)
+        return {
+            "batch": self.batch,
+            "height": self.height,
+            "width": self.width,
+            "in_channels": self.in_channels,
+            "channels": self.channels,
+            "inner": self.inner,
+            "squeezed": self.squeezed,
+            "taps": len(self.taps.places),
+            "reach": reach,
+            "pad_mode": PAD_MODES.index(self.plan.pad_mode),
+            "normed": self.weights.norm is not None,
+            "threads": self.threads,
+            "start": start,
+            "number": number,
+            "count": count,
+        }
+
+    def _weights(self) -> dict[str, int | None]:
+        core, one = self.core, self.core.matrix.new_ones(self.inner)
+        norm = self.weights.norm or Norm(one, torch.zeros_like(one))
+        even = one.new_full((self.height, self.width), 1 / self.pixels)
+        peephole = one.new_zeros(3, self.channels) if core.peephole is None else core.peephole
+        seen = None if self.plan.seen is None else self.plan.seen.to(one.dtype).contiguous()
+        found = {
+            "from_x": self._padded(core.from_x),
+            "from_x_bias": self._padded(core.from_x_bias),
+            "to_x": self._padded(core.from_x.T),
+            "from_hidden": None if core.from_hidden is None else self._padded(core.from_hidden),
+            "to_hidden": None if core.from_hidden is None else self._padded(core.from_hidden.T),
+            # A row more, since a whole vector is read from the last gate's last channels.
+            "matrix": functional.pad(self._padded(core.matrix), (0, 0, 0, 1)),
+            "to_v": self._padded(core.matrix[:-1].T),
+            "peephole": self._padded(peephole),
+            "places": self.taps.places,
+            "kernel": self._padded(self.taps.kernel),
+            "norm": self._padded(norm.weight),
+            "norm_bias": self._padded(norm.bias),
+            "present": self._padded(one),
+            "share": even if self.plan.share is None else self.plan.share.contiguous(),
+            "seen": seen,
+        }
+        if self.weights.excitation is not None:
+            found |= {name: part.contiguous() for name, part in self.weights.excitation._asdict().items()}
+        return {name: None if part is None else self.hold(part) for name, part in found.items()}
+
+    def _line(self, weights: LineWeights, tokens: Tokens, *, columns: bool) -> Any:
+        heads, pixels, count = weights.bias.shape
+        lines, width = self.width if columns else self.height, weights.project.shape[1] // 3
+        absent = None if tokens.absent is None else tokens.absent.to(torch.uint8).contiguous()
+        own = len(absent) if absent is not None else 1 if tokens.share is None else len(tokens.share)
+        share = weights.bias.new_ones(own, pixels) if tokens.share is None else tokens.share.sum(1)
+        return self.new_line(
+            lines=lines,
+            pixels=pixels,
+            line_stride=1 if columns else self.width,
+            pixel_stride=self.width if columns else 1,
+            tokens=count,
+            heads=heads,
+            width=width,
+            own_shares=own > 1,
+            project=self.hold(self._padded(weights.project)),
+            project_bias=self.hold(self._padded(weights.project_bias)),
+            output=self.hold(self._padded(weights.output[:-1])),
+            output_bias=self.hold(self._padded(weights.output[-1])),
+            from_output=self.hold(self._padded(weights.output[:-1].T)),
+            from_project=self.hold(self._padded(weights.project.T)),
+            bias=self.hold(self._padded(weights.bias, NONE)),
+            token=self.hold(torch.arange(pixels) * count // pixels),
+            share=self.hold(share.contiguous()),
+            absent=None if absent is None else self.hold(absent),
+        )
+
+    def _totals(self) -> None:
+        """Give the derivatives of the weights their arrays of zeros."""
+        self._total(self.sizes, "from_x", self.in_channels, self.inner)
+        self._total(self.sizes, "from_x_bias", self.inner)
+        self._total(self.sizes, "from_hidden", self.channels, self.inner)
+        self._total(self.sizes, "matrix", self.inner + 1, 4 * self.channels)
+        self._total(self.sizes, "peephole", 3, self.channels)
+        self._total(self.sizes, "kernel", len(self.taps.places), self.inner)
+        self._total(self.sizes, "norm", self.inner)
+        self._total(self.sizes, "norm_bias", self.inner)
+        self.d_excitation = None
+        if self.weights.excitation is not None:
+            self.d_excitation = Excitation(*(part.new_zeros(part.shape) for part in self.weights.excitation))
+            for name, part in self.d_excitation._asdict().items():
+                setattr(self.sizes, f"d_{name}", self.hold(part))
+        for number, (line, weights) in enumerate(zip(self.lines, self.weights.lines, strict=True)):
+            for name, shape in {
+                "project": weights.project.shape,
+                "project_bias": weights.project_bias.shape,
+                "output": weights.output[:-1].shape,
+                "output_bias": weights.output[-1].shape,
+                "bias": weights.bias.shape,
+            }.items():
+                self._total(line, name, *shape, group=number)
+
+    def _total(self, structure: Any, name: str, *shape: int, group: int | None = None) -> None:
+        padded = *shape[:-1], math.ceil(shape[-1] / self.lanes) * self.lanes
+        total = self.core.matrix.new_zeros(self.threads, *padded)
+        self.totals[name if group is None else f"{name}.{group}"] = total[..., : shape[-1]]
+        setattr(structure, f"d_{name}", self.hold(total))
+
+    def total(self, name: str) -> Tensor:
+        """Return the derivative by a weight, added up over the threads."""
+        return self.totals[name].sum(0)
+
+    def hold(self, tensor: Tensor) -> int:
+        """Keep a contiguous tensor and return its address."""
+        self.held.append(tensor)
+        return tensor.data_ptr()
+
+    def _padded(self, rows: Tensor, value: float = 0) -> Tensor:
+        """Fill rows up to whole vectors."""
+        return functional.pad(rows, (0, -rows.shape[-1] % self.lanes), value=value).contiguous()
+
+    def map(self, *before: int, channels: int) -> Tensor:
+        """Return room for maps `(..., B, H, W, channels)`."""
+        return empty((*before, self.batch, self.height, self.width, channels), self.core.matrix)
+
+
+def threads(pixels: int) -> int:
+    """Return how many threads share so many pixels."""
+    most = 1 if native.pool().parallel is None else torch.get_num_threads()
+    return max(1, min(most, pixels // PIXELS_A_THREAD))

@@ -1,0 +1,52 @@
+"""Where the fast path of FAConvLSTM, `models.layers.sequence`, can be taken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from models.layers.mixing import FactorisedGates
+
+if TYPE_CHECKING:
+    from models.layers.faconvlstm import FAConvLSTM, FAConvLSTMState
+
+
+def obstacle(layer: FAConvLSTM, x: Tensor, state: FAConvLSTMState | None) -> str | None:
+    """Say why the fast path cannot be taken here, in a clause; None where it can."""
+    if transformed():
+        return "the layer is being compiled, exported, counted or transformed"
+    if not isinstance(layer.gates, FactorisedGates) or isinstance(layer.gates.gate_norm, nn.LayerNorm):
+        return "mixing is dense or gate_norm is on"
+    tensors = [x, *(() if state is None else (state.hidden, state.cell)), *layer.parameters()]
+    if any(module._forward_hooks or module._forward_pre_hooks for module in _inside(layer)):
+        return "a part of the layer has a hook, which the fast path would not call"
+    if any(tensor.device.type != "cpu" for tensor in tensors):
+        return "it is for CPUs, and a tensor is elsewhere"
+    if len({tensor.dtype for tensor in tensors}) > 1 or x.dtype not in (torch.float32, torch.float64):
+        return "not all tensors are float32, or all float64"
+    if (
+        x.dim() != 5
+        or x.numel() == 0
+        or not all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
+    ):
+        return "the input is no plain tensor (B, T, C, H, W)"
+    return None
+
+
+def transformed() -> bool:
+    """Whether a compiler, an exporter, torch.func, forward-mode derivatives or a counter of operations is at work.
+
+    torch has no public question for the last three; a version without the private ones is taken not to be at work.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    functorch = getattr(torch._C, "_are_functorch_transforms_active", bool)
+    modes = getattr(torch._C, "_len_torch_dispatch_stack", int)
+    return bool(functorch() or modes() > 0 or getattr(forward_ad, "_current_level", -1) >= 0)
+
+
+def _inside(layer: nn.Module) -> list[nn.Module]:
+    return [module for module in layer.modules() if module is not layer]
