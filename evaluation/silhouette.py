@@ -63,11 +63,9 @@ def silhouettes(
     codes = [compact(labelings[place]) for place in places]
     drawn = [_drawn(labels, sample, np.random.default_rng([seed, i])) for i, labels in enumerate(codes)]
     rows = np.flatnonzero(np.any(drawn, axis=0))
-    sums = _distance_sums(_prepared(features, metric), one_hot(codes), rows, metric, memory)
-    borders = np.cumsum([labels.max() + 1 for labels in codes])[:-1]
-    for place, labels, chosen, total in zip(
-        places, codes, drawn, np.split(sums, borders, axis=1), strict=True
-    ):
+    members = [one_hot(labels) for labels in codes]
+    sums = _distance_sums(_prepared(features, metric), members, rows, metric, memory)
+    for place, labels, chosen, total in zip(places, codes, drawn, sums, strict=True):
         values = np.full(len(labels), np.nan)
         values[rows] = _values(total, labels, rows)
         found[place] = np.where(chosen, values, np.nan)
@@ -115,9 +113,9 @@ def compact(labels: np.ndarray) -> np.ndarray:
     return np.unique(labels, return_inverse=True)[1]
 
 
-def one_hot(labelings: Sequence[np.ndarray]) -> np.ndarray:
-    """(time, column), the clusters of all (compact) labelings side by side."""
-    return np.concatenate([np.eye(labels.max() + 1)[labels] for labels in labelings], axis=1)
+def one_hot(labels: np.ndarray) -> np.ndarray:
+    """(time, cluster), 1 where a day belongs to a cluster, of compact labels."""
+    return np.eye(labels.max() + 1)[labels]
 
 
 def _drawn(labels: np.ndarray, sample: int | None, rng: np.random.Generator) -> np.ndarray:
@@ -140,12 +138,18 @@ def _prepared(features: np.ndarray, metric: str) -> np.ndarray:
 
 
 def _distance_sums(
-    features: np.ndarray, members: np.ndarray, rows: np.ndarray, metric: str, memory: int
-) -> np.ndarray:
-    """(row, column): the summed distance of each of the given days to the days of each column of members."""
-    sums = np.empty((len(rows), members.shape[1]))
+    features: np.ndarray, members: Sequence[np.ndarray], rows: np.ndarray, metric: str, memory: int
+) -> list[np.ndarray]:
+    """(row, cluster) for each labeling's members: the summed distance of each of the given days to a cluster's days.
+
+    A product for each labeling: in one product of all, the last bits of a sum depend on what stands beside it.
+    """
+    sums = [np.empty((len(rows), inside.shape[1])) for inside in members]
     for part in _portions(len(rows), len(features), memory):
-        sums[part] = _distances(features, rows[part], metric) @ members
+        distances = _distances(features, rows[part], metric)
+        for total, inside in zip(sums, members, strict=True):
+            total[part] = distances @ inside
+        del distances  # before the next are made
     return sums
 
 

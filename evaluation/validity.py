@@ -94,11 +94,8 @@ def centre_scores(features: np.ndarray, labelings: Sequence[np.ndarray]) -> list
     if not places:
         return scores
     codes = [compact(labelings[place]) for place in places]
-    columns = _about_centres(features, one_hot(codes))
-    borders = np.cumsum([labels.max() + 1 for labels in codes])[:-1]
-    for place, sizes, centres, distance, square in zip(
-        places, *(np.split(column, borders) for column in columns), strict=True
-    ):
+    about = _about_centres(features, [one_hot(labels) for labels in codes])
+    for place, (sizes, centres, distance, square) in zip(places, about, strict=True):
         scores[place] = {
             "davies_bouldin": davies_bouldin(centres, distance / sizes),
             "calinski_harabasz": calinski_harabasz(centres, sizes, square.sum()),
@@ -136,7 +133,7 @@ def spread(features: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     present, codes = np.unique(labels, return_inverse=True)
     if len(present) < 2:
         return {}
-    sizes, centres, _, square = _about_centres(features, one_hot([codes]))
+    ((sizes, centres, _, square),) = _about_centres(features, [one_hot(codes)])
     between = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
     return {
         "centre_distance": float(between[np.triu_indices(len(present), 1)].mean()),
@@ -163,25 +160,33 @@ def effective_rank(features: np.ndarray) -> float | None:
 
 
 def _about_centres(
-    features: np.ndarray, members: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What two passes over the days tell of each column of members (time, column).
+    features: np.ndarray, members: Sequence[np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """What two passes over the days tell of the clusters of each labeling's members (time, cluster).
 
     Returns:
-        Number of days, centre (column, feature) as departure from the mean of all days, and the summed distance and
-        squared distance of the column's days to it.
+        For each labeling: number of days, centre (cluster, feature) as departure from the mean of all days, and the
+        summed distance and squared distance of the cluster's days to it.
     """
     middle = features.mean(axis=0, dtype=np.float64)
     parts = [slice(start, start + DAYS_AT_ONCE) for start in range(0, len(features), DAYS_AT_ONCE)]
-    sizes = members.sum(axis=0)
-    centres = sum(members[part].T @ (features[part] - middle) for part in parts) / sizes[:, None]
-    length = np.sum(centres**2, axis=1)
-    distance, square = np.zeros(len(sizes)), np.zeros(len(sizes))
+    sizes = [inside.sum(axis=0) for inside in members]
+    centres = [np.zeros((len(size), features.shape[1])) for size in sizes]
     for part in parts:
         deviation = features[part] - middle
-        both = np.sum(deviation**2, axis=1)[:, None] + length
-        squares = both - 2 * deviation @ centres.T
-        squares = np.where(squares < ROUNDING * both, 0, squares) * members[part]
-        distance += np.sqrt(squares).sum(axis=0)
-        square += squares.sum(axis=0)
-    return sizes, centres, distance, square
+        for inside, centre in zip(members, centres, strict=True):
+            centre += inside[part].T @ deviation
+    found = []
+    for size, centre in zip(sizes, centres, strict=True):
+        centre /= size[:, None]
+        found.append((size, centre, np.zeros(len(size)), np.zeros(len(size))))
+    for part in parts:
+        deviation = features[part] - middle
+        length = np.sum(deviation**2, axis=1)[:, None]
+        for inside, (_, centre, distance, square) in zip(members, found, strict=True):
+            both = length + np.sum(centre**2, axis=1)
+            squares = both - 2 * (deviation @ centre.T)
+            squares = np.where(squares < ROUNDING * both, 0, squares) * inside[part]
+            distance += np.sqrt(squares).sum(axis=0)
+            square += squares.sum(axis=0)
+    return found

@@ -83,9 +83,9 @@ def _told(cfg: DictConfig) -> Iterator[None]:
     import wandb
     from wandb.errors import Error
 
-    if cfg.logger.mode == "online" and not wandb.login(prompt=False):
-        raise PipelineError(_refusal("there is no key"))
     try:
+        if cfg.logger.mode == "online" and not wandb.login(prompt=False):
+            raise PipelineError(_refusal("there is no key"))
         yield
     except Error as error:
         raise PipelineError(

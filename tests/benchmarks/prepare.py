@@ -25,6 +25,7 @@ from data import store
 from data.fields import Fields
 from data.options import Options
 from data.periods import Periods
+from models.cost import resident_rise
 from pipeline import compute
 from pipeline.prepare import fit, write
 from tests.benchmarks import peak
@@ -72,7 +73,7 @@ def figures(full: bool, only: str = "") -> Iterator[Figure]:
 
 
 def _memory(record: Record) -> dict[str, Any]:
-    """The peak of a process that prepares a record LONGER times as long, over that of one that prepares it."""
+    """The memory that preparing a record LONGER times as long takes, over that of the record itself."""
     longer = record._replace(steps=LONGER * record.steps, days_apart=record.days_apart / LONGER)
     with tempfile.TemporaryDirectory() as name:
         taken = {one.steps: peak_of(one, Path(name) / f"{one.steps}.zarr") for one in (record, longer)}
@@ -86,7 +87,7 @@ def _memory(record: Record) -> dict[str, Any]:
 
 
 def peak_of(record: Record, raw: Path) -> int:
-    """Return the bytes resident at the most in a new process that prepares a record."""
+    """Return by how many bytes preparing a record raises the resident set of a new process, at the most."""
     if not raw.exists():
         make(record, raw)
     command = [sys.executable, "-m", "tests.benchmarks.prepare", str(raw), json.dumps(record)]
@@ -190,5 +191,5 @@ def prepare(raw: Path, folder: Path, record: Record) -> None:
 
 if __name__ == "__main__":
     path = Path(sys.argv[1])
-    prepare(path, path.parent, Record(*json.loads(sys.argv[2])))
-    sys.stdout.write(f"{1024 * peak._kilobytes('VmHWM')}\n")
+    rise = resident_rise(lambda: prepare(path, path.parent, Record(*json.loads(sys.argv[2]))))
+    sys.stdout.write(f"{rise}\n")

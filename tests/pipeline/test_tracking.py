@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import wandb
 from PIL import Image
 from wandb.proto.wandb_internal_pb2 import Record
 
@@ -64,11 +65,13 @@ def history(found: list[Record]) -> dict[str, list[Any]]:
 
 
 @pytest.fixture
-def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A key, which must turn up nowhere, and folders of wandb's own out of the way."""
+def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A key, which must turn up nowhere and is forgotten again, and folders of wandb's own out of the way."""
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
     for name in ("DATA_DIR", "CACHE_DIR", "CONFIG_DIR"):
         monkeypatch.setenv(f"WANDB_{name}", str(tmp_path / "wandb"))
+    yield
+    wandb.teardown()
 
 
 def run_of(folder: Path) -> Path:
