@@ -125,14 +125,8 @@ def test_embeddings_made_again_are_the_same_to_the_last_bit(small: Stage, tmp_pa
     xr.testing.assert_identical(xr.open_zarr(run / "embeddings.zarr").load(), first)
 
 
-@pytest.mark.parametrize("form", ["three files", "one file"])
-def test_real_reanalysis_with_published_regimes(
-    stage: Stage, tmp_path: Path, real_data: Path, form: str
-) -> None:
-    folder = real_data / "erai_euroatlantic_daily"
-    path = folder / (
-        "*_ei_2000-2006.nc" if form == "three files" else "erai_z500_t850_msl_daily_2000-2006.nc"
-    )
+def test_real_reanalysis_with_published_regimes(stage: Stage, tmp_path: Path, real_data: Path) -> None:
+    path = real_data / "erai_euroatlantic_daily/*_ei_2000-2006.nc"
     labels = real_data / "regime_labels/dorrington_era5_extended/daily_regimes_DJF_1950-12_2006-12.csv"
     overrides = (*REAL, f"dataset.path={path}", f"dataset.labels={labels}")
     travel(stage, *overrides)
