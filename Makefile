@@ -42,7 +42,7 @@ $(VENV)/ready: constraints.txt pyproject.toml
 setup: $(VENV)/ready  ## the environment alone, in .venv, every version as in constraints.txt
 
 demo:  ## the whole road on synthetic data with planted regimes, to runs/demo/report/index.html
-	@$(MAKE) --no-print-directory cluster-report DATASET=demo ARGS="cluster.surrogates=50 $(ARGS)"  # half: minutes count
+	@$(MAKE) --no-print-directory cluster-report DATASET=demo ARGS="cluster.surrogates=50 trainer.max_epochs=10 $(ARGS)"  # minutes count
 
 download: setup  ## source -> store/<dataset>/raw.zarr; ARGS=plan shows what would be asked for
 	@$(PY) -m pipeline.download $(SET)

@@ -31,8 +31,9 @@ class Step:
             return _NAMED_MONTHS.get(self.months, f"every {self.months} months")
         length = self.length or pd.Timedelta(0)
         hours = length / pd.Timedelta(hours=1)
-        spelled = f"every {hours:g} hours" if hours <= 48 else f"every {hours / 24:g} days"
-        return _NAMED.get(length, spelled)
+        if hours < 1:
+            return f"every {60 * hours:g} minutes"
+        return _NAMED.get(length, f"every {hours:g} hours" if hours <= 48 else f"every {hours / 24:g} days")
 
     def after(self, time: pd.Timestamp, steps: int = 1) -> pd.Timestamp:
         """The time so many steps later."""

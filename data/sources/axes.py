@@ -203,5 +203,5 @@ def _decoded(values: NDArray[Any], units: str, calendar: str) -> pd.DatetimeInde
     coordinate = xr.Variable(("time",), values, {"units": units, "calendar": calendar})
     coder = xr.coders.CFDatetimeCoder(use_cftime=False)
     decoded = xr.decode_cf(xr.Dataset(coords={"time": coordinate}), decode_times=coder)
-    # Fractions of days and hours do not meet seconds exactly.
-    return pd.DatetimeIndex(decoded["time"].values).as_unit("ns").round("s")
+    # Fractions of days and hours do not meet milliseconds exactly.
+    return pd.DatetimeIndex(decoded["time"].values).as_unit("ns").round("ms")

@@ -204,6 +204,16 @@ def test_a_single_time_without_a_dimension(write):
     assert_known(opened(write("a.nc", make(T2M).isel(time=0))), "t2m", 280)
 
 
+@pytest.mark.parametrize("steps_a_day", [24, 96, 1000])
+def test_fractions_of_days_are_steps_of_one_length(write, steps_a_day):
+    raw = make(T2M)
+    days = np.arange(raw.sizes["time"]) / steps_a_day
+    raw = raw.assign_coords(time=("time", 36525 + days, {"units": "days since 1900-01-01"}))
+    times = pd.DatetimeIndex(opened(write("a.nc", raw))["time"].values)
+    assert times[0] == pd.Timestamp("2000-01-02")
+    assert set(np.diff(times)) == {np.timedelta64(86400 * 10**9 // steps_a_day, "ns")}
+
+
 def test_dates_as_numbers(write):
     raw = make(T2M).rename(time="date")
     raw = raw.assign_coords(date=[int(day.strftime("%Y%m%d")) for day in DAYS])

@@ -16,7 +16,7 @@ STEPS = ["h", "6h", "D", "5D", "MS", "3MS", "YS"]
 
 @pytest.mark.parametrize(
     ("freq", "words"),
-    [("h", "hourly"), ("6h", "every 6 hours"), ("D", "daily"), ("5D", "every 5 days"), ("MS", "monthly"),
+    [("15min", "every 15 minutes"), ("h", "hourly"), ("6h", "every 6 hours"), ("D", "daily"), ("5D", "every 5 days"), ("MS", "monthly"),
      ("3MS", "every 3 months"), ("YS", "yearly")],
 )  # fmt: skip
 def test_a_regular_axis_has_its_step(freq, words):
