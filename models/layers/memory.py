@@ -21,9 +21,11 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 SMALLEST = 2**16  # bytes; below this torch's own allocator is as good
 KEPT_SHARE = 1 / 8  # of the machine's memory that may lie unused
@@ -51,6 +53,27 @@ def empty(shape: Sequence[int], like: Tensor) -> Tensor:
     loan = memoryview(block)  # torch holds it as long as the storage lives
     weakref.finalize(loan, _give_back, block, size).atexit = False
     return torch.frombuffer(loan, dtype=like.dtype, count=count).view(shape)
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Return tensors `(B, T_i, ...)` one after the other along the second axis, as torch.cat does."""
+    return _Joined.apply(*parts) if len(parts) > 1 else parts[0]
+
+
+class _Joined(Function):
+    @staticmethod
+    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+        ctx.lengths = [part.shape[1] for part in parts]
+        shape = list(parts[0].shape)
+        shape[1] = sum(ctx.lengths)
+        whole = empty(shape, parts[0])
+        for place, part in zip(whole.split(ctx.lengths, dim=1), parts, strict=True):
+            place.copy_(part)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, d_whole: Tensor) -> tuple[Tensor, ...]:
+        return d_whole.split(ctx.lengths, dim=1)
 
 
 @cache

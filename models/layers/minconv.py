@@ -17,7 +17,10 @@ from models.errors import ModelError, check_at_least, check_choice
 from models.layers import minimal
 from models.layers.base import RecurrentLayer
 from models.layers.convolution import PaddedConv2d
+from models.layers.memory import BLOCK, joined
 from models.layers.paths import transformed
+
+PIECE = 2**23  # bytes of a large convolution that are made at a time, and still cached when they are read
 
 
 class MinConvState(NamedTuple):
@@ -119,6 +122,18 @@ class ConvolvedLayer(MinConvLayer):
     def project_input(self, x: Tensor) -> Tensor:
         """Convolve the input of all steps at once: `(B, T, C, H, W) -> (B, T, n F, H, W)`."""
         return self.convolution(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Run over `x (B, T, C, H, W)` from `state` or from zero: all steps at once, or many where they are large."""
+        self._check(x, ("B", "T", "C", "H", "W"))
+        size = x.numel() // max(1, x.shape[2]) * self.convolution.out_channels * x.element_size()
+        if size <= BLOCK or x.device.type != "cpu" or transformed():
+            return super().forward(x, state)
+        hidden = []
+        for part in x.split(max(1, x.shape[1] * PIECE // size), dim=1):
+            found, state = super().forward(part, state)
+            hidden.append(found)
+        return joined(hidden), state
 
 
 def memories(longest: float, channels: int) -> Tensor:

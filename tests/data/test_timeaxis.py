@@ -16,8 +16,8 @@ STEPS = ["h", "6h", "D", "5D", "MS", "3MS", "YS"]
 
 @pytest.mark.parametrize(
     ("freq", "words"),
-    [("15min", "every 15 minutes"), ("h", "hourly"), ("6h", "every 6 hours"), ("D", "daily"), ("5D", "every 5 days"), ("MS", "monthly"),
-     ("3MS", "every 3 months"), ("YS", "yearly")],
+    [("15min", "every 15 minutes"), ("h", "hourly"), ("6h", "every 6 hours"), ("D", "daily"), ("5D", "every 5 days"),
+     ("MS", "monthly"), ("3MS", "every 3 months"), ("YS", "yearly")],
 )  # fmt: skip
 def test_a_regular_axis_has_its_step(freq, words):
     times = pd.date_range("1999-01-01", periods=40, freq=freq)

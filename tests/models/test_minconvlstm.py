@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.cost import parameters
-from models.layers import build, minimal
+from models.layers import build, memory, minconv, minimal
 from models.layers.minconv import MinConvState
 from tests.models.conftest import shake
 
@@ -65,3 +65,23 @@ def test_the_channels_start_with_memories_up_to_the_longest(gates: str):
     layer = build("minconvlstm", 1, 3, gates=gates, memory=27.0)
     k = minimal.gate_logit(layer.bias[:6].chunk(2), gates)
     torch.testing.assert_close(1 / k.sigmoid(), torch.tensor([3.0, 9.0, 27.0]), rtol=1e-5, atol=0)
+
+
+def test_a_long_sequence_made_in_pieces_is_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = build("minconvlstm", 2, 3).double()
+    x = torch.randn(2, 11, 2, 5, 6, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, 11, 3, 5, 6, dtype=torch.float64)
+
+    def run() -> list[torch.Tensor]:
+        hidden, state = layer(x)
+        loss = (weight * hidden).sum() + state.hidden.square().sum()
+        return [hidden, state.hidden, *torch.autograd.grad(loss, [x, *layer.parameters()])]
+
+    whole = run()
+    monkeypatch.setattr(minconv, "BLOCK", 0)
+    monkeypatch.setattr(minconv, "PIECE", 3 * 8 * 2 * 9 * 5 * 6)  # three steps
+    joins = []
+    monkeypatch.setattr(minconv, "joined", lambda parts: joins.append(len(parts)) or memory.joined(parts))
+    for ours, theirs in zip(run(), whole, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert joins == [4]
