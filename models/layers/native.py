@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from ctypes import c_int64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,7 @@ SOURCES = Path(__file__).parent / "kernels"
 FLAGS = ("-O2", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 DEFINES = {torch.float32: (), torch.float64: ("-DDOUBLE",)}
 NAMES = ("prepare", "forward", "attend", "hidden_again", "gather", "attend_back", "backward")
+LONGEST = 64  # bytes of a vector
 SECONDS = 120  # that a compiler may take
 SWITCH = "FACONVLSTM_NATIVE"
 
@@ -48,17 +50,24 @@ class Passes(NamedTuple):
     """The compiled passes for one type, and the structures that they take."""
 
     library: Any
+    vector_bytes: int
     lanes: int  # numbers in a vector; rows are padded to a multiple
     plan: type[ctypes.Structure]
     step: type[ctypes.Structure]
     lines: type[ctypes.Structure]
 
 
-def passes(dtype: torch.dtype, threads: int) -> Passes | None:
-    """Return the passes for a type, compiled if need be; None where there are none for so many threads."""
+def passes(dtype: torch.dtype, threads: int, channels: int = 0) -> Passes | None:
+    """Return the passes for a type, compiled if need be; None where there are none for so many threads.
+
+    Where so many `channels` leave half of the longest vectors empty, they are for vectors of half the length.
+    """
     if os.environ.get(SWITCH) == "0" or (threads > 1 and pool().parallel is None):
         return None
-    return _load(dtype)
+    found = _load(dtype)
+    if found is None or found.vector_bytes != LONGEST or not 0 < channels % found.lanes <= found.lanes // 2:
+        return found
+    return _load(dtype, f"-DVECTOR_BYTES={LONGEST // 2}") or found
 
 
 @cache
@@ -73,14 +82,15 @@ def pool() -> Pool:
 
 
 @cache
-def _load(dtype: torch.dtype) -> Passes | None:
+def _load(dtype: torch.dtype, *defines: str) -> Passes | None:
     try:
-        library = ctypes.CDLL(str(_compiled(dtype)))
+        library = ctypes.CDLL(str(_compiled((*FLAGS, *DEFINES[dtype], *defines))))
         for name in NAMES:
             getattr(library, name).restype = None
         library.vector_bytes.restype = c_int64
-        lanes = library.vector_bytes() // torch.empty(0, dtype=dtype).element_size()
-        return Passes(library, lanes, *map(_structure, ("Plan", "Step", "Lines")))
+        size = library.vector_bytes()
+        lanes = size // torch.empty(0, dtype=dtype).element_size()
+        return Passes(library, size, lanes, *map(_structure, ("Plan", "Step", "Lines")))
     except (OSError, AttributeError, KeyError, RuntimeError, subprocess.SubprocessError) as error:
         _log.info("FAConvLSTM runs without compiled passes, more slowly: %s", error)
         return None
@@ -99,13 +109,12 @@ def _structure(name: str) -> type[ctypes.Structure]:
     return type(name, (ctypes.Structure,), {"_fields_": fields})
 
 
-def _compiled(dtype: torch.dtype) -> Path:
-    """Return the library for a type, made now unless the cache has it.
+def _compiled(flags: Sequence[str]) -> Path:
+    """Return the library for these flags, made now unless the cache has it.
 
     It is written under another name and renamed: nobody sees half of it, and of two that make it one wins.
     """
     compiler = _compiler()
-    flags = (*FLAGS, *DEFINES[dtype])
     path = cache_folder() / f"{_digest(compiler, flags)}.so"
     if path.exists():
         return path
@@ -131,7 +140,7 @@ def _compiler() -> str:
     return found
 
 
-def _digest(compiler: str, flags: tuple[str, ...]) -> str:
+def _digest(compiler: str, flags: Sequence[str]) -> str:
     """Return what stands for sources, flags, compiler and processor."""
     parts = [compiler, _call([compiler, "--version"]), *flags, *_processor()]
     parts += [path.read_text() for path in sorted(SOURCES.glob("*.[ch]"))]

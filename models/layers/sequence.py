@@ -195,7 +195,7 @@ class _Sequence(Function):
 
 def _passes(weights: Weights) -> native.Passes | None:
     """Return the compiled passes, or None where there are none: then torch's operations do the same."""
-    return native.passes(weights.core.x.dtype, torch.get_num_threads())
+    return native.passes(weights.core.x.dtype, torch.get_num_threads(), weights.core.from_x.shape[1])
 
 
 def _loop(

@@ -65,13 +65,16 @@ def figures(full: bool, only: str = "") -> Iterator[Figure]:
     measures = {"zarr": against_zarr, "xbatcher": against_xbatcher, "wait": waiting}
     for name, main in MAIN.items():
         measure = measures[name.split(".")[-1]]
-        if measure is against_xbatcher and importlib.util.find_spec("xbatcher") is None:
+        settings = {
+            name if one == main else f"{name}.{one.label()}": one
+            for one in [main, *(FULL[name] if full else [])]
+        }
+        wanted = {label: setting for label, setting in settings.items() if label.startswith(only)}
+        if wanted and measure is against_xbatcher and importlib.util.find_spec("xbatcher") is None:
             sys.stdout.write(f"{name}: left out, since xbatcher is not installed\n")
             continue
-        for setting in [main, *FULL[name]] if full else [main]:
-            label = name if setting == main else f"{name}.{setting.label()}"
-            if label.startswith(only):
-                yield label, _measured(measure, setting)
+        for label, setting in wanted.items():
+            yield label, _measured(measure, setting)
 
 
 def _measured(measure: Callable[[xr.Dataset, Setting], dict[str, Any]], setting: Setting) -> dict[str, Any]:

@@ -18,12 +18,12 @@ import hydra
 import torch
 
 from models.autoencoder import build_autoencoder
+from models.cost import resident_rise
 from models.training import AutoencoderModule
 from pipeline import config
 from tests.benchmarks.timing import interleave, ratio
 
 GRID, VARIABLES, LENGTH, BATCH = (41, 41), 7, 12, 8
-STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 SETTINGS: dict[str, dict[str, Any]] = {
     "none": {},
     "accumulate=2": {"accumulate": 2},
@@ -98,14 +98,7 @@ def _peak(model: str, name: str) -> int:
     torch.set_num_threads(1)
     take = step(model, **SETTINGS[name])
     take()  # so that what a first step alone allocates is there
-    before = _kilobytes("VmRSS")
-    RESET.write_text("5")
-    take()
-    return 1024 * (_kilobytes("VmHWM") - before)
-
-
-def _kilobytes(key: str) -> int:
-    return next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(key))
+    return resident_rise(take)
 
 
 def main(model: str, rounds: int) -> None:

@@ -7,7 +7,12 @@
 #include "passes.h"
 #include <string.h>
 
-#if defined(__AVX512F__)
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
+
+#if defined(VECTOR_BYTES) /* given */
+#elif defined(__AVX512F__)
 #define VECTOR_BYTES 64
 #elif defined(__AVX__)
 #define VECTOR_BYTES 32

@@ -68,12 +68,18 @@ INLINE vec most(vec x) {
     return larger(x, SWAPPED(x, 1));
 }
 
-#if VECTOR_BYTES == 32 && defined(DOUBLE)
-#define MAX __builtin_ia32_maxpd256
-#define MIN __builtin_ia32_minpd256
+#if VECTOR_BYTES == 64 && defined(DOUBLE)
+#define MAX(x, y) (vec) _mm512_max_pd((__m512d)(x), (__m512d)(y))
+#define MIN(x, y) (vec) _mm512_min_pd((__m512d)(x), (__m512d)(y))
+#elif VECTOR_BYTES == 64
+#define MAX(x, y) (vec) _mm512_max_ps((__m512)(x), (__m512)(y))
+#define MIN(x, y) (vec) _mm512_min_ps((__m512)(x), (__m512)(y))
+#elif VECTOR_BYTES == 32 && defined(DOUBLE)
+#define MAX(x, y) (vec) _mm256_max_pd((__m256d)(x), (__m256d)(y))
+#define MIN(x, y) (vec) _mm256_min_pd((__m256d)(x), (__m256d)(y))
 #elif VECTOR_BYTES == 32
-#define MAX __builtin_ia32_maxps256
-#define MIN __builtin_ia32_minps256
+#define MAX(x, y) (vec) _mm256_max_ps((__m256)(x), (__m256)(y))
+#define MIN(x, y) (vec) _mm256_min_ps((__m256)(x), (__m256)(y))
 #endif
 
 /* low <= x <= high; what is not a number stays so, as the second operand of max and min does. */
