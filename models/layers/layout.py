@@ -199,7 +199,8 @@ class Layout:
 
     def _padded(self, rows: Tensor, value: float = 0) -> Tensor:
         """Fill rows up to whole vectors."""
-        return functional.pad(rows, (0, -rows.shape[-1] % self.lanes), value=value).contiguous()
+        missing = -rows.shape[-1] % self.lanes
+        return (functional.pad(rows, (0, missing), value=value) if missing else rows).contiguous()
 
     def map(self, *before: int, channels: int) -> Tensor:
         """Return room for maps `(..., B, H, W, channels)`."""
