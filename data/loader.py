@@ -27,6 +27,9 @@ IN_MEMORY_SHARE = 0.5  # of the memory that is available when the store is opene
 AHEAD_BYTES = 2**29  # of batches that are ready before they are asked for
 AHEAD = (2, 8)  # fewest and most such batches
 CACHE_LINE = 64  # bytes
+READ_BYTES = (
+    2**22
+)  # that are read at a time where chunks are smaller, since each reading costs some time of its own
 READERS = 4  # threads at most; each decodes some 500 MB a second, and more than a few hinder each other
 
 
@@ -40,6 +43,7 @@ class Record:
     Attributes:
         memory: x, where it is in memory, else None.
         chunk: steps in a chunk of x.
+        span: steps that are read at a time, whole chunks.
         step_bytes: bytes of a step of x.
     """
 
@@ -50,6 +54,7 @@ class Record:
         self.shape: tuple[int, ...] = x.shape[1:]
         self.chunk = int((x.encoding.get("chunks") or (1,))[0])
         self.step_bytes = x.nbytes // max(len(x), 1)
+        self.span = self.chunk * max(1, READ_BYTES // max(1, self.chunk * self.step_bytes))
         stored = "source" in prepared.encoding
         self.array = store.open_array(self.path, "x") if stored else None
         fits = x.nbytes * processes <= IN_MEMORY_SHARE * memory.available()
@@ -80,13 +85,13 @@ class Windows:
         """Some windows: x (B, T, C, H, W), season (B, T, S), start (B,)."""
         return self._batch(indices, lambda out, first: np.copyto(out, self.record.fields(self._part(first))))
 
-    def batch_from(self, indices: list[int], chunks: dict[int, NDArray[np.float32]]) -> Arrays:
-        """The same from decoded chunks."""
-        return self._batch(indices, lambda out, first: self._copy(out, first, chunks))
+    def batch_from(self, indices: list[int], spans: dict[int, NDArray[np.float32]]) -> Arrays:
+        """The same from decoded spans."""
+        return self._batch(indices, lambda out, first: self._copy(out, first, spans))
 
-    def chunks(self, window: int) -> range:
-        """The chunks of the store that hold a window."""
-        part, size = self._part(int(self.starts[window])), self.record.chunk
+    def spans(self, window: int) -> range:
+        """The spans of the store that hold a window."""
+        part, size = self._part(int(self.starts[window])), self.record.span
         return range(part.start // size, (part.stop - 1) // size + 1)
 
     def blocks(self) -> Blocks:
@@ -106,11 +111,11 @@ class Windows:
         np.take(self.record.season, start[:, None] + np.arange(self.length), axis=0, out=season)
         return {"x": x, "season": season, "start": start}
 
-    def _copy(self, out: NDArray[np.float32], first: int, chunks: dict[int, NDArray[np.float32]]) -> None:
+    def _copy(self, out: NDArray[np.float32], first: int, spans: dict[int, NDArray[np.float32]]) -> None:
         done = 0
         while done < self.length:
-            chunk, offset = divmod(first + done, self.record.chunk)
-            piece = chunks[chunk][offset : offset + self.length - done]
+            span, offset = divmod(first + done, self.record.span)
+            piece = spans[span][offset : offset + self.length - done]
             out[done : done + len(piece)] = piece
             done += len(piece)
 
@@ -180,15 +185,15 @@ class WindowLoader:
         return int(np.clip(AHEAD_BYTES // max(size, 1), *AHEAD))
 
     def _needs(self, batch: Batch) -> list[tuple[int, int]]:
-        return [(buffer, chunk) for buffer, window in batch[0] for chunk in self.windows.chunks(window)]
+        return [(buffer, span) for buffer, window in batch[0] for span in self.windows.spans(window)]
 
     def _read(self, key: tuple[int, int]) -> NDArray[np.float32]:
-        size = self.windows.record.chunk
+        size = self.windows.record.span
         return self.windows.record.fields(slice(key[1] * size, (key[1] + 1) * size))
 
     def _make(self, batch: Batch, parts: dict[tuple[int, int], NDArray[np.float32]]) -> Any:
-        chunks = {chunk: values for (_, chunk), values in parts.items()}
-        return self._finish(batch, self.windows.batch_from([window for _, window in batch[0]], chunks))
+        spans = {span: values for (_, span), values in parts.items()}
+        return self._finish(batch, self.windows.batch_from([window for _, window in batch[0]], spans))
 
     def _windows(self, batch: Batch) -> Arrays:
         return self.windows.batch([window for _, window in batch[0]])

@@ -9,7 +9,7 @@ import pytest
 import torch
 import xarray as xr
 
-from data import memory, sampler, split, store
+from data import loader, memory, sampler, split, store
 from data.datamodule import WindowDataModule
 from data.errors import DataError
 from data.loader import WindowLoader
@@ -121,12 +121,13 @@ def test_streaming_gives_the_windows_of_memory(
 
 
 @pytest.mark.usefixtures("no_memory")
-@pytest.mark.parametrize(("buffer_steps", "at_most"), [(1000, 8), (25, 12)])
+@pytest.mark.parametrize(("buffer_steps", "chunks", "at_most"), [(1000, 1, 8), (25, 1, 12), (1000, 2, 4)])
 def test_a_chunk_is_decoded_once_for_all_windows_of_a_buffer(
-    stored: xr.Dataset, monkeypatch: pytest.MonkeyPatch, buffer_steps: int, at_most: int
+    stored: xr.Dataset, monkeypatch: pytest.MonkeyPatch, buffer_steps: int, chunks: int, at_most: int
 ) -> None:
     """The training period is 40 of the 60 steps, 8 chunks; a window reaches into the next block by one."""
     monkeypatch.setattr(sampler, "BUFFER_BYTES", buffer_steps * 96)
+    monkeypatch.setattr(loader, "READ_BYTES", chunks * 5 * 96)
     parts: list[int] = []
     read = store.read
     monkeypatch.setattr(
@@ -134,7 +135,7 @@ def test_a_chunk_is_decoded_once_for_all_windows_of_a_buffer(
     )
     windows = starts(module(stored).train_dataloader())
     assert len(windows) == 16
-    assert set(parts) == set(range(0, 40, 5))
+    assert set(parts) == set(range(0, 40, 5 * chunks))
     assert len(parts) <= at_most
 
 
