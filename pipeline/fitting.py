@@ -17,7 +17,7 @@ from typing import Any
 import lightning
 import torch
 import xarray as xr
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from omegaconf import DictConfig
 
@@ -60,7 +60,8 @@ def fit(cfg: DictConfig, prepared_path: Path, checkpoints: Path) -> dict[str, An
     if cfg.trainer.compile:
         module.autoencoder.compile()  # in place, so that checkpoints have the names that they have without
     parts = (*PARTS, "forecast") if cfg.model.forecast_steps else PARTS
-    history, best = History(checkpoints.parent / "training.csv", parts), best_checkpoint(checkpoints)
+    history = History(checkpoints.parent / "training.csv", parts)
+    best = resuming.Checkpoints(checkpoints, MONITOR)  # after history, whose curve they carry
     midway = resuming.Midway(checkpoints / resuming.MIDDLE, cfg.trainer.checkpoint_minutes, division(cfg))
     trainer = lightning.Trainer(
         max_epochs=cfg.trainer.max_epochs,
@@ -150,18 +151,6 @@ def costs(module: AutoencoderModule, windows: WindowDataModule, length: int) -> 
         "flops_per_window": cost.flops_per_window(module.autoencoder, length, batch["season"].shape[-1]),
         "train_step_seconds": cost.train_step_seconds(module, batch),
     }
-
-
-def best_checkpoint(folder: Path) -> ModelCheckpoint:
-    """Keeps best.ckpt (lowest validation loss) and last.ckpt (the last whole epoch)."""
-    return ModelCheckpoint(
-        folder,
-        filename="best",
-        monitor=MONITOR,
-        save_last=True,
-        save_on_train_epoch_end=True,  # after History, whose curve it carries
-        enable_version_counter=False,
-    )
 
 
 class History(Callback):

@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from data.errors import DamagedError
@@ -36,6 +37,43 @@ class DurableIO(TorchCheckpointIO):
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_bytes(Path(path), buffer.getvalue())
+
+
+class Checkpoints(ModelCheckpoint):
+    """Keeps best.ckpt (the lowest of what is monitored) and last.ckpt (the last whole epoch) in a folder.
+
+    What a checkpoint says of them are names, not where they lie: so a run can be moved and gone on with, and the
+    same run elsewhere has the same checkpoints.
+
+    Args:
+        folder: for both.
+        monitor: a value that is logged.
+    """
+
+    def __init__(self, folder: Path, monitor: str) -> None:
+        super().__init__(
+            folder,
+            filename="best",
+            monitor=monitor,
+            save_last=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning's state, with names for paths."""
+        return self._with_paths(super().state_dict(), lambda path: Path(path).name) | {"dirpath": ""}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on in this run's folder."""
+        found = self._with_paths(state_dict, lambda name: str(Path(self.dirpath or "") / name))
+        super().load_state_dict(found | {"dirpath": self.dirpath})
+
+    @staticmethod
+    def _with_paths(state: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        changed: dict[str, Any] = {key: change(state[key]) if state[key] else "" for key in paths}
+        return state | changed | {"best_k_models": {change(k): v for k, v in state["best_k_models"].items()}}
 
 
 def resume_point(folder: Path, division: list[int]) -> Path | None:

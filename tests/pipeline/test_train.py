@@ -14,6 +14,7 @@ import torch
 
 from data import memory
 from models.training import AutoencoderModule
+from pipeline import resuming
 from pipeline.artifacts import read_manifest
 from tests.pipeline.conftest import SMALL, Outcome
 
@@ -182,6 +183,20 @@ def test_a_damaged_checkpoint_is_named_and_set_aside(ready: Stage, stage: Stage,
     assert (run / "checkpoints.damaged" / "best.ckpt").exists()
 
 
+def test_what_a_checkpoint_says_of_its_files_holds_where_a_run_is_moved(tmp_path: Path) -> None:
+    here, there = (resuming.Checkpoints(tmp_path / name, "validation_loss") for name in ("here", "there"))
+    here.best_model_path = here.kth_best_model_path = str(tmp_path / "here" / "best.ckpt")
+    here.best_k_models = {here.best_model_path: torch.tensor(0.5)}
+    here.best_model_score = torch.tensor(0.5)
+    state = here.state_dict()
+    assert str(tmp_path) not in str(state)
+    there.load_state_dict(state)
+    assert there.best_k_models == {str(tmp_path / "there" / "best.ckpt"): torch.tensor(0.5)}
+    assert there.kth_best_model_path == there.best_model_path == str(tmp_path / "there" / "best.ckpt")
+    assert there.last_model_path == ""
+    assert there.best_model_score == torch.tensor(0.5)
+
+
 def test_checkpoints_hold_no_path_and_no_secret(
     ready: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +205,7 @@ def test_checkpoints_hold_no_path_and_no_secret(
     ready("train")
     for path in only_run(tmp_path).rglob("*"):
         assert path.is_dir() or b"very-secret-key" not in path.read_bytes()
+        assert path.suffix != ".ckpt" or str(tmp_path).encode() not in path.read_bytes()
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoint(
