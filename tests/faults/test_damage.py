@@ -44,7 +44,7 @@ CHUNKS = {
     f"{PREPARED}.zarr/x/c/0/0/0/0": ("train", "prepare"),
     f"{PREPARED}.zarr/mask/c/0/0/0": ("train", "prepare"),
     "runs/demo/*/embeddings.zarr/embedding/c/0/0": ("cluster_report", "embed"),
-    "runs/demo/*/embeddings.zarr/split/c/0": ("cluster_report", "embed"),
+    "runs/demo/*/embeddings.zarr/time/c/0": ("cluster_report", "embed"),
 }
 OTHERS = {
     f"{RAW}.zarr/zarr.json": ("prepare", "download"),
