@@ -1,6 +1,6 @@
 """Time and memory of every stage as a dataset, its clusters and its runs grow: `python -m tests.benchmarks.load`.
 
-Prints the tables of docs/scaling.md: the demo's record and one twenty times as long, a week of a thousand steps a
+Prints a Markdown table: the demo's record and one twenty times as long, a week of a thousand steps a
 day, seven clusters and fifty, and a report of two runs and of two hundred. Every stage runs in a process of its own.
 """
 
