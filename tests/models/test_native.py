@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -242,3 +244,37 @@ def test_fields_and_derivatives_in_any_layout(last: bool):
         fields = fields.detach().requires_grad_()
         found.append(torch.autograd.grad(layer(fields)[0], fields, by)[0])
     assert torch.equal(*found)
+
+
+def test_a_thread_that_always_comes_late_is_not_waited_for(fresh: Path, monkeypatch: pytest.MonkeyPatch):
+    """As where another process holds a core; the numbers are those of threads that are in time."""
+    pool = native.pool()
+    if pool.parallel is None:
+        pytest.skip("there are no compiled passes for several threads here")
+    layer = shake(build("faconvlstm", 3, 12, attention_every=2))
+    x = torch.randn(2, 60, 3, 24, 24)
+    shared = []
+
+    @ctypes.CFUNCTYPE(
+        None, ctypes.CFUNCTYPE(None, ctypes.c_void_p), ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint
+    )
+    def late(work: Callable[[int], None], job: int, threads: int, _: int) -> None:
+        work(job)  # alone, and so all parts
+        shared.append(threads)
+        time.sleep(0.02)
+
+    def run() -> Tensor:
+        with torch.no_grad():
+            return layer(x)[0]
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        expected = run()
+        address = ctypes.cast(late, ctypes.c_void_p).value
+        monkeypatch.setattr(native, "pool", lambda: pool._replace(parallel=address))
+        torch.testing.assert_close(run(), expected, rtol=0, atol=0)
+    finally:
+        torch.set_num_threads(before)
+    assert set(shared) == {2}
+    assert len(shared) < 10  # of 240 calls

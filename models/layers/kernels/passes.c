@@ -6,6 +6,7 @@
 
 #include "passes.h"
 #include <string.h>
+#include <time.h>
 
 #ifdef __AVX__
 #include <immintrin.h>
@@ -33,21 +34,51 @@ typedef struct {
     const Plan *plan;
     const void *step, *lines;
     void (*part)(const Plan *, const void *, const void *, int64_t);
+    double done; /* when the thread that waits for the others had done its own */
 } Job;
 
-static void work(void *given) {
-    const Job *job = given;
-    int64_t count = ((Number)job->plan->count)();
-    for (int64_t part = ((Number)job->plan->number)(); part < job->plan->threads; part += count)
-        job->part(job->plan, job->step, job->lines, part);
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec + 1e-9 * time.tv_nsec;
 }
+
+static void work(void *given) {
+    Job *job = given;
+    int64_t first = ((Number)job->plan->number)(), count = ((Number)job->plan->count)();
+    for (int64_t part = first; part < job->plan->threads; part += count)
+        job->part(job->plan, job->step, job->lines, part);
+    if (first == 0) job->done = now();
+}
+
+/* Where another process holds a core, a thread may come late by far more than its part takes, at every call. So what
+   sharing has gained or lost of late is kept count of, and while it loses all parts are done by the thread that calls;
+   the parts, and so the bits, are the same. */
+#define PAUSE 64
+#define LONGEST_PAUSE 4096
+static _Thread_local struct {
+    int64_t left, pause; /* calls until sharing is tried again, and how many it were the last time */
+    double lost;         /* seconds; below 0 is gained */
+} habit;
 
 /* Call `part` once for each thread, by torch's own pool of OpenMP: a second pool would wait beside it. */
 static void in_parts(const Plan *plan, const void *step, const void *lines,
                      void (*part)(const Plan *, const void *, const void *, int64_t)) {
-    Job job = {plan, step, lines, part};
-    if (plan->threads == 1) part(plan, step, lines, 0);
-    else ((Start)plan->start)(work, &job, (unsigned)plan->threads, 0);
+    if (plan->threads == 1 || habit.left > 0) {
+        if (plan->threads > 1) habit.left--;
+        for (int64_t number = 0; number < plan->threads; number++) part(plan, step, lines, number);
+        return;
+    }
+    Job job = {plan, step, lines, part, 0};
+    double begun = now();
+    ((Start)plan->start)(work, &job, (unsigned)plan->threads, 0);
+    double own = job.done - begun, waited = now() - job.done;
+    habit.lost = 0.9 * habit.lost + waited - (double)(plan->threads - 1) * own;
+    if (habit.lost > 0) {
+        habit.pause = habit.pause < PAUSE ? PAUSE : habit.pause * 2 > LONGEST_PAUSE ? LONGEST_PAUSE : habit.pause * 2;
+        habit.left = habit.pause;
+        habit.lost = 0;
+    } else habit.pause /= 2;
 }
 
 /* Where the share of a thread begins among n pieces of work. */
