@@ -88,7 +88,7 @@ def test_days_stay_days() -> None:
         (
             pd.date_range("2001-01-01", periods=9, freq="30min"),
             "t2m",
-            "cannot be made daily: its steps are every 0.5",
+            "cannot be made daily: its steps are every 30 minutes",
         ),
         (pd.date_range("2001-01-01T00:30", periods=99, freq="h"), "t2m", "its steps are hourly, at 00:30"),
         (pd.date_range("2001-01-01", periods=1), "t2m", "it has one step"),
