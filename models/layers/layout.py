@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from ctypes import byref
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -38,16 +39,26 @@ class Taps(NamedTuple):
 
 def taps_of(kernels: Sequence[Tensor], dilations: Sequence[int]) -> Taps:
     """Return the taps of the branches; where two meet their weights are added."""
-    known: dict[tuple[int, int], int] = {}
-    of_branch = []
-    for kernel, dilation in zip(kernels, dilations, strict=True):
-        away = [dilation * (k - kernel.shape[-1] // 2) for k in range(kernel.shape[-1])]
-        found = [known.setdefault((y, x), len(known)) for y in away for x in away]
-        of_branch.append(torch.tensor(found))
-    total = kernels[0].new_zeros(len(known), len(kernels[0]))
+    sides = tuple(kernel.shape[-1] for kernel in kernels)
+    places, of_branch = _places(sides, tuple(dilations), kernels[0].device)
+    total = kernels[0].new_zeros(len(places), len(kernels[0]))
     for kernel, tap in zip(kernels, of_branch, strict=True):
         total.index_add_(0, tap, kernel.flatten(1).T)
-    return Taps(torch.tensor(list(known)), total, tuple(of_branch))
+    return Taps(places, total, of_branch)
+
+
+@cache
+def _places(
+    sides: tuple[int, ...], dilations: tuple[int, ...], device: torch.device
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    known: dict[tuple[int, int], int] = {}
+    of_branch = []
+    with torch.inference_mode(False):  # they may be needed in training, whoever asks first
+        for side, dilation in zip(sides, dilations, strict=True):
+            away = [dilation * (k - side // 2) for k in range(side)]
+            found = [known.setdefault((y, x), len(known)) for y in away for x in away]
+            of_branch.append(torch.tensor(found, device=device))
+        return torch.tensor(list(known), device=device), tuple(of_branch)
 
 
 class Layout:

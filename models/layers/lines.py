@@ -85,18 +85,18 @@ def tokens_of(module: LineAttention, lines: int, pixels: int, like: Tensor) -> T
     """Return the tokens of so many lines of so many pixels."""
     count = pixels if module.tokens is None else min(module.tokens, pixels)
     if module.weight is None:
-        return Tokens(None if count == pixels else _even_share(pixels, count, like.dtype), None)
-    weight = module.weight.to(like.dtype).expand(lines, pixels)
+        return Tokens(None if count == pixels else _even_share(pixels, count, like.dtype, like.device), None)
+    weight = module.weight.to(torch.promote_types(like.dtype, torch.float32)).expand(lines, pixels)
     if count == pixels:
         return Tokens(None, weight == 0 if module.has_holes else None)
-    share = _share(weight, count)
+    share = _share(weight, count).to(like.dtype)
     return Tokens(share, share.sum(2) == 0 if module.has_holes else None)
 
 
 @cache
-def _even_share(pixels: int, count: int, dtype: torch.dtype) -> Tensor:
+def _even_share(pixels: int, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # it may be needed in training, whoever asks first
-        return _share(torch.ones(1, pixels, dtype=dtype, device="cpu"), count)
+        return _share(torch.ones(1, pixels, dtype=dtype, device=device), count)
 
 
 def _share(weight: Tensor, count: int) -> Tensor:
@@ -124,7 +124,8 @@ class Lines:
         self.parts = [slice(head * size, (head + 1) * size) for head in range(self.heads)]
         self.project = weights.project.T.contiguous()
         self.from_output = weights.output[:-1].contiguous()
-        self.derivatives = LineWeights(*map(torch.zeros_like, weights))
+        sums = torch.promote_types(weights.project.dtype, torch.float32)
+        self.derivatives = LineWeights(*(torch.zeros_like(part, dtype=sums) for part in weights))
 
     def forward(self, h: Tensor) -> LineKept:
         """Refine the map `h (B, H, W, F)` in place."""

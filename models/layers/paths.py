@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from models.layers import gpu
 from models.layers.mixing import FactorisedGates
 
 if TYPE_CHECKING:
@@ -23,9 +24,14 @@ def obstacle(layer: FAConvLSTM, x: Tensor, state: FAConvLSTMState | None) -> str
     tensors = [x, *(() if state is None else (state.hidden, state.cell)), *layer.parameters()]
     if any(module._forward_hooks or module._forward_pre_hooks for module in _inside(layer)):
         return "a part of the layer has a hook, which the fast path would not call"
-    if any(tensor.device.type != "cpu" for tensor in tensors):
-        return "it is for CPUs, and a tensor is elsewhere"
-    if len({tensor.dtype for tensor in tensors}) > 1 or x.dtype not in (torch.float32, torch.float64):
+    if len({tensor.device for tensor in tensors}) > 1 or x.device.type not in ("cpu", "cuda"):
+        return "not all tensors are on the CPU, or on one GPU that is programmed as NVIDIA's are"
+    if x.is_cuda:
+        if any(tensor.dtype not in gpu.TYPES for tensor in tensors):
+            return "on a GPU tensors must have at most 32 bits"
+        if gpu.obstacle():
+            return gpu.obstacle()
+    elif len({tensor.dtype for tensor in tensors}) > 1 or x.dtype not in (torch.float32, torch.float64):
         return "not all tensors are float32, or all float64"
     if (
         x.dim() != 5

@@ -29,7 +29,7 @@ _linear = _onednn()
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
     """Return `x @ weight.T (n, M)` of `x (n, K)` and `weight (M, K)`; no derivative is recorded."""
-    if _linear is None or x.dtype != torch.float32 or not torch.backends.mkldnn.enabled:
+    if _linear is None or x.dtype != torch.float32 or x.is_cuda or not torch.backends.mkldnn.enabled:
         return torch.mm(x, weight.T)
     return _linear(x, weight, None, "none", [], "")
 

@@ -77,7 +77,7 @@ def results(layer: FAConvLSTM, x: Tensor, state: FAConvLSTMState | None) -> list
     hidden, after = layer(x, state)
     outputs = [hidden, after.hidden, after.cell]
     generator = torch.Generator().manual_seed(1)
-    weights = [torch.randn(out.shape, generator=generator, dtype=out.dtype) for out in outputs]
+    weights = [torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out) for out in outputs]
     inputs = [x, *layer.parameters(), *([] if state is None else [state.hidden, state.cell])]
     found = torch.autograd.grad(outputs, inputs, weights, allow_unused=True)
     assert after.steps == x.shape[1] + (0 if state is None else state.steps)
