@@ -150,13 +150,18 @@ def relative_bias(coefficient: Tensor, pixels: int, tokens: int, cyclic: bool) -
         tokens: M, tokens of the line.
         cyclic: whether the line is closed.
     """
-    pixel = (coefficient.new_ones(pixels).cumsum(0) - 0.5) / pixels
-    member = membership(pixels, tokens, coefficient)
+    return torch.einsum("nmk,hk->hnm", waves(pixels, tokens, cyclic, coefficient), coefficient)
+
+
+def waves(pixels: int, tokens: int, cyclic: bool, like: Tensor) -> Tensor:
+    """Return the terms of the series `(pixels, tokens, 2 * HARMONICS)`, of the type and on the device of `like`."""
+    pixel = (like.new_ones(pixels).cumsum(0) - 0.5) / pixels
+    member = membership(pixels, tokens, like)
     centre = pixel @ member / member.sum(0)
     offset = pixel[:, None] - centre[None, :]
-    wave = coefficient.new_ones(HARMONICS).cumsum(0) * math.pi * (2 if cyclic else 1)
+    wave = like.new_ones(HARMONICS).cumsum(0) * math.pi * (2 if cyclic else 1)
     angle = offset[..., None] * wave
-    return torch.einsum("nmk,hk->hnm", torch.cat([angle.cos(), angle.sin()], -1), coefficient)
+    return torch.cat([angle.cos(), angle.sin()], -1)
 
 
 def membership(pixels: int, tokens: int, like: Tensor) -> Tensor:

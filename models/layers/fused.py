@@ -43,10 +43,23 @@ class _Loop(Layout):
         setattr(self.step_, which, maps.data_ptr() + max(t, 0) * size * self.size)
         setattr(self.step_, f"{which}_stride", size if t < 0 else size * self.length)
 
-    def set_kept(self, kept: Kept, t: int) -> None:
+    def hold_kept(self, kept: Kept) -> None:
+        """Note where lies what is kept of the steps."""
+        self.kept = kept
+        self.places = {
+            name: (maps.data_ptr(), maps.shape[0], maps.stride(0) * maps.element_size())
+            for name, maps in kept._asdict().items()
+        }
+
+    def set_kept(self, t: int) -> None:
         """Point at what is kept of step t."""
         for name in ("u", "y", "rstd", "mean", "inner", "excitation"):
-            setattr(self.step_, name, _address(getattr(kept, name), t))
+            setattr(self.step_, name, self.place(name, t))
+
+    def place(self, name: str, t: int) -> int:
+        """Return the address of what is kept of step t, or of that of the steps kept which t falls on."""
+        start, count, size = self.places[name]
+        return start + t % count * size
 
     def set_x(self, which: str, x: Tensor, t: int) -> None:
         """Point at step t of `x (B, T, C, H, W)`, or of its derivative, which lies as that does."""
@@ -55,10 +68,10 @@ class _Loop(Layout):
         self.step_.x_stride = self.length * fields
         self.step_.x_pixel, self.step_.x_channel = (1, self.pixels) if self.first else (self.in_channels, 1)
 
-    def set_cells(self, kept: Kept, t: int) -> None:
+    def set_cells(self, t: int) -> None:
         """Point at C_t and C_(t-1)."""
-        self.step_.cell = _address(kept.cells, t)
-        self.step_.before = _address(kept.cells, t - 1) if t > 0 else self.first_cell.data_ptr()
+        self.step_.cell = self.place("cells", t)
+        self.step_.before = self.place("cells", t - 1) if t > 0 else self.first_cell.data_ptr()
 
     def starts(self) -> None:
         """Lay out the fields, whose channels may come before their pixels or after, and the first state."""
@@ -80,7 +93,7 @@ class Forward(_Loop):
         steps, cells = (self.length, self.length) if keep else (1, 2)
         like = self.core.matrix
         self.hidden_maps = empty((self.batch, self.length, self.height, self.width, self.channels), like)
-        self.kept = Kept(
+        kept = Kept(
             cells=self.map(cells, channels=self.channels),
             u=self.map(steps, channels=self.inner),
             y=self.map(steps, channels=self.inner),
@@ -89,6 +102,7 @@ class Forward(_Loop):
             inner=like.new_zeros(steps, self.batch, max(1, self.squeezed)),
             excitation=like.new_ones(steps, self.batch, self.wide),
         )
+        self.hold_kept(kept)
 
     def run(self) -> tuple[Tensor, Tensor]:
         """Take all steps; return all hidden maps and the last cell."""
@@ -99,8 +113,8 @@ class Forward(_Loop):
     def step(self, t: int) -> None:
         """Take step t."""
         self.set_x("x", self.x, t)
-        self.set_kept(self.kept, t)
-        self.set_cells(self.kept, t)
+        self.set_kept(t)
+        self.set_cells(t)
         self.set_hidden("hidden", self.hidden_maps, t)
         self.set_hidden("hidden_before", self.hidden_maps if t > 0 else self.first_hidden, t - 1)
         self.run_pass("forward")
@@ -117,7 +131,8 @@ class Backward(_Loop):
     ) -> None:
         super().__init__(plan, weights, passes, derivative=True)
         self.starts()
-        self.hidden_maps, self.kept = hidden_maps, kept
+        self.hidden_maps = hidden_maps
+        self.hold_kept(kept)
         self.d_us = self.map(2, channels=self.inner)  # of this step and the next
         self.d_x = torch.empty_like(self.x)
         self.d_v = self.map(channels=self.inner)
@@ -134,8 +149,8 @@ class Backward(_Loop):
         """Go back over step t, given the loss's derivative by its hidden map `(B, H, W, F)`."""
         self.set_x("x", self.x, t)
         self.set_x("d_x", self.d_x, t)
-        self.set_kept(self.kept, t)
-        self.set_cells(self.kept, t)
+        self.set_kept(t)
+        self.set_cells(t)
         self.set_hidden("hidden_before", self.hidden_maps if t > 0 else self.first_hidden, t - 1)
         self._set_d_hidden(d_hidden)
         self.step_.d_u = _address(self.d_us, t)

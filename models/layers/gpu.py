@@ -2,8 +2,8 @@
 
 What a pass computes stands in `models/layers/kernels/passes.py`. Here time goes into reading and writing maps, so the
 gates of a step stay in registers, and their 4F channels are written once, in the derivative. Kept for the derivative
-of a step are H, C, U and SiLU(LN(M)), and of an attention its maps before and what its projections gave. Maps have the
-type of the input, or that of autocast; cells are float32.
+of a step are H, C, U and SiLU(LN(M)), and of an attention the map before it and what its projections gave. Maps have
+the type of the input, or that of autocast; cells are float32.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from models.layers import eager
-from models.layers.blend import Excitation, Norm
+from models.layers import lines
+from models.layers.blend import Branches, Excitation, Norm
 from models.layers.convolution import PAD_MODES, check_reach
 from models.layers.layout import taps_of
 from models.layers.lines import LineWeights, Tokens
 
 if TYPE_CHECKING:
-    from models.layers.sequence import Weights
+    from models.layers.sequence import Plan, Weights
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 PIXELS = 64  # that a program takes at once
-CELL_CHANNELS = 64  # hidden channels that a program takes at once, of the cell
-GATE_CHANNELS = 128  # of the gates, of the derivative by V
+CELL = 64, 64  # pixels and hidden channels that a program of the cell takes at once
+CELL_BACK = 32, 64  # of its derivative, which needs more room for each
+GATE_CHANNELS = 128  # channels of the gates at once, of the derivative by V
 TAP_PIXELS, TAP_PROGRAMS = 128, 64  # of the derivative by one tap of the branches
 ROWS = 64  # of sums that are read at once
 SMALLEST = 16  # side of a matrix that is multiplied
@@ -58,38 +59,37 @@ def obstacle() -> str | None:
 class Launch:
     """Starts one pass again and again with arguments of the same kinds.
 
-    Triton looks at every argument of every call, which takes longer than a small pass itself. So the compiled pass is
-    kept, by what Triton compiles for: types, whole numbers, and whether addresses are multiples of 16.
+    Triton looks at every argument of every call, which takes longer than a small pass itself. So what it compiled is
+    kept, by what it compiles for: types, whole numbers, and whether addresses are multiples of 16.
     """
 
-    _compiled: dict[Any, Callable[..., None]] = {}  # noqa: RUF012  # of the whole process
+    _compiled: ClassVar[dict[Any, Callable[..., None]]] = {}  # of the whole process
 
     def __init__(self, kernel: Any, *grid: int, **constants: Any) -> None:
         self.kernel, self.grid, self.constants = kernel, (*grid, *(1,) * (3 - len(grid))), constants
         self.last = [constants[name] for name in kernel.arg_names if name in constants]
-        self.known: dict[tuple[bool, ...], Callable[..., None]] = {}
+        self.known: dict[tuple[int, ...], Callable[..., None]] = {}
 
     def __call__(self, *arguments: Tensor | int) -> None:
         """Start it."""
-        aligned = tuple([part.data_ptr() % 16 == 0 for part in arguments if isinstance(part, Tensor)])
-        run = self.known.get(aligned) or self._find(aligned, arguments)
+        # Addresses in place of tensors, since Triton would ask the driver about every tensor.
+        numbers = [part if type(part) is int else part.data_ptr() for part in arguments]  # type: ignore[union-attr]
+        rests = tuple([number % 16 for number in numbers])
+        run = self.known.get(rests)
         if run is None:
-            compiled = self.kernel[self.grid](*arguments, **self.constants)
-            if compiled is not None:  # an interpreter compiles nothing
-                self.known[aligned] = self._compiled[self._key(aligned, arguments)] = compiled[self.grid]
-        else:
-            run(*arguments, *self.last)
+            key = (self.kernel, self.grid, *self.constants.items(), rests, *map(_kind, arguments))
+            run = self._compiled.get(key)
+            if run is None:
+                compiled = self.kernel[self.grid](*arguments, **self.constants)
+                if compiled is not None:  # an interpreter compiles nothing
+                    self._compiled[key] = compiled[self.grid]
+                return
+            self.known[rests] = run
+        run(*numbers, *self.last)
 
-    def _find(self, aligned: tuple[bool, ...], arguments: tuple[Tensor | int, ...]) -> Callable[..., None] | None:
-        found = self._compiled.get(self._key(aligned, arguments))
-        if found is not None:
-            self.known[aligned] = found
-        return found
 
-    def _key(self, aligned: tuple[bool, ...], arguments: tuple[Tensor | int, ...]) -> Any:
-        kinds = [part.dtype if isinstance(part, Tensor) else part for part in arguments]
-        device = next(part.device for part in arguments if isinstance(part, Tensor))
-        return self.kernel, self.grid, tuple(self.constants.items()), aligned, tuple(kinds), device
+def _kind(argument: Tensor | int) -> Any:
+    return argument if isinstance(argument, int) else (argument.dtype, argument.device)
 
 
 class Squeezed(NamedTuple):
@@ -101,166 +101,286 @@ class Squeezed(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What the derivative needs of a step beside H, C and U."""
+    """What the derivative needs of all steps beside H."""
 
-    a: Tensor  # (B, H, W, C_b), SiLU(LN(M))
-    squeezed: Squeezed
+    cells: Tensor  # (T, B, P, F)
+    us: Tensor  # (B, T, P, C_b)
+    a: Tensor  # (T, B, P, C_b), SiLU(LN(M))
+    squeezed: Squeezed  # (T, B, .)
+    lines: dict[int, list[Any]]
 
 
-class _Passes(eager.Loop):
-    """What both loops tell the passes."""
+class _Loop:
+    """What both loops share: weights and fields as the passes take them. P = H W."""
 
-    def prepare(self) -> None:
+    def __init__(self, plan: Plan, weights: Weights) -> None:
         from models.layers.kernels import passes
 
-        self.passes, weights, core = passes, self.weights, self.core
-        self.taps = taps_of(weights.kernels, self.plan.dilations)
-        check_reach(self.height, self.width, max(self.branches.reaches()), self.plan.pad_mode)
+        core, low = weights.core, plan.dtype
+        self.passes, self.plan, self.weights, self.core = passes, plan, weights, core
+        self.batch, self.length, _, self.height, self.width = core.x.shape
+        self.pixels, self.channels = self.height * self.width, core.matrix.shape[1] // 4
+        self.inner = core.from_x.shape[1]
+        self.x = core.x.to(low).movedim(2, -1).contiguous().flatten(2, 3)  # (B, T, P, C)
+        self.first_hidden = core.hidden.to(low).flatten(1, 2)
+        self.from_x = core.from_x.to(low)
+        self.from_hidden = None
+        if core.from_hidden is not None:
+            self.from_hidden = core.from_hidden.to(low).expand(self.batch, -1, -1)
+        self.matrix, self.bias = core.matrix[:-1].to(low), core.matrix[-1]
+        self._blending()
+        self.switches = {
+            "EXCITED": self.excitation is not None, "PRECISION": "ieee", "LANES": self.lanes,
+        }  # fmt: skip
+        self.peephole = self.bias if core.peephole is None else core.peephole.contiguous()
+        self.exciting = {"ROWS": ROWS, "LANES": self.lanes, "SQUEEZED": power(self.squeezed)}
+        self.lines = [
+            self._lines(LineWeights(*(part.to(low) for part in line)), tokens, columns=columns)
+            for line, tokens, columns in zip(weights.lines, plan.tokens, (False, True), strict=False)
+        ]
+
+    def _blending(self) -> None:
+        weights, plan = self.weights, self.plan
+        self.taps = taps_of(weights.kernels, plan.dilations)
+        branches = Branches(weights.kernels, plan.dilations, plan.pad_mode)
+        check_reach(self.height, self.width, max(branches.reaches()), plan.pad_mode)
         self.places = self.taps.places.int()
         one = torch.ones(self.inner, device=self.x.device)
         self.norm = weights.norm or Norm(one, one)
         even = one.new_full((self.pixels,), 1 / self.pixels)
-        self.share = even if self.plan.share is None else self.plan.share.float().contiguous()
-        self.matrix, self.bias = core.matrix[:-1].to(self.plan.dtype).contiguous(), core.matrix[-1]
-        self.peephole = one if core.peephole is None else core.peephole.contiguous()
+        self.share = even if plan.share is None else plan.share.float().contiguous()
         self.excitation = None
         if weights.excitation is not None:
             self.excitation = Excitation(*(part.contiguous() for part in weights.excitation))
         self.squeezed = 1 if self.excitation is None else len(self.excitation.squeeze)
         self.blocks, self.lanes = math.ceil(self.pixels / PIXELS), power(self.inner)
-        self.sums = self.vectors(self.blocks, self.inner)
+        self.sums = self.new(self.batch, self.blocks, self.inner)
         self.sizes = self.height, self.width, self.inner
-        self.switches = {"EXCITED": self.excitation is not None, "PRECISION": "ieee"}
+        self.u_stride = self.length * self.pixels * self.inner
+        self.normed = {"NORMED": weights.norm is not None}
         self.blending = {
-            "TAPS": len(self.places), "PAD": PAD_MODES.index(self.plan.pad_mode), "PIXELS": PIXELS, "LANES": self.lanes,
+            "TAPS": len(self.places), "PAD": PAD_MODES.index(plan.pad_mode), "PIXELS": PIXELS, "LANES": self.lanes,
         }  # fmt: skip
-        self.exciting = {"ROWS": ROWS, "LANES": self.lanes, "SQUEEZED": power(self.squeezed)}
 
-    def make_lines(self, weights: LineWeights, tokens: Tokens, *, columns: bool) -> Any:
+    def _lines(self, weights: LineWeights, tokens: Tokens, *, columns: bool) -> Lines | lines.Lines:
         if weights.bias.shape[2] > MOST_TOKENS or self.channels > MOST_CHANNELS:
-            return super().make_lines(weights, tokens, columns=columns)
+            return lines.Lines(weights, tokens, columns=columns)
         return Lines(weights, tokens, (self.batch, self.height, self.width), columns=columns)
 
-    def update_launch(self, kernel: Any) -> Launch:
+    def updating(self, kernel: Any, block: tuple[int, int], **more: bool) -> Launch:
         """Return a pass over blocks of pixels and of hidden channels."""
-        part = min(CELL_CHANNELS, power(self.channels))
+        pixels, part = block[0], min(block[1], power(self.channels))
         return Launch(
-            kernel, self.blocks, math.ceil(self.channels / part), self.batch, **self.switches,
-            PEEPHOLE=self.core.peephole is not None, PIXELS=PIXELS, LANES=self.lanes, CHANNELS=part,
+            kernel, math.ceil(self.pixels / pixels), math.ceil(self.channels / part), self.batch, **more,
+            **self.switches, PEEPHOLE=self.core.peephole is not None, PIXELS=pixels, CHANNELS=part,
         )  # fmt: skip
 
-    def vectors(self, *shape: int) -> Tensor:
-        """Return room for float32 vectors `(B, ...)`."""
-        return torch.empty((self.batch, *shape), device=self.x.device)
+    def new(self, *shape: int) -> Tensor:
+        """Return room for sums, float32."""
+        return torch.empty(shape, device=self.x.device)
+
+    def map(self, channels: int) -> Tensor:
+        """Return room for a map `(B, P, channels)`."""
+        return self.x.new_empty(self.batch, self.pixels, channels)
+
+    def image(self, flat: Tensor) -> Tensor:
+        """View maps `(..., P, channels)` as `(..., H, W, channels)`."""
+        return flat.unflatten(-2, (self.height, self.width))
 
 
-class Forward(_Passes, eager.Forward):
-    """The loop forward."""
+class Forward(_Loop):
+    """The loop forward, which keeps what the derivative needs only where one may follow."""
 
-    def prepare(self) -> None:
-        super().prepare()
-        normed, grid = self.weights.norm is not None, (self.blocks, self.batch)
-        self.blend = Launch(self.passes.blend, *grid, NORMED=normed, **self.blending)
+    def __init__(self, plan: Plan, weights: Weights, *, keep: bool) -> None:
+        super().__init__(plan, weights)
+        self.keep = keep
+        grid, low = (self.blocks, self.batch), self.x.dtype
+        steps, like = self.length if keep else 1, self.core.cell
+        self.hidden_maps = self.x.new_empty(self.batch, self.length, self.pixels, self.channels)
+        flat = self.x.flatten(0, 2), self.from_x
+        us = torch.addmm(self.core.from_x_bias.to(low), *flat).view(self.batch, self.length, self.pixels, -1)
+        room = self.batch, self.pixels, self.channels
+        self.cells = (
+            like.new_empty(2, *room) if not keep or low != like.dtype else like.new_empty(steps, *room)
+        )
+        self.kept = Kept(
+            cells=self.x.new_empty(steps, *room) if low != like.dtype else self.cells,
+            us=us,
+            a=self.x.new_empty(steps, self.batch, self.pixels, self.inner),
+            squeezed=Squeezed(
+                *(self.new(steps, self.batch, n) for n in (self.inner, self.squeezed, self.inner))
+            ),
+            lines={},
+        )
+        self.us, self.hiddens = us.unbind(1), self.hidden_maps.unbind(1)
+        self.hidden, self.before = self.first_hidden, self.core.cell.contiguous()
+        self.steps = list(zip(self.kept.cells, self.kept.a, *self.kept.squeezed, strict=False))
+        self.blend = Launch(self.passes.blend, *grid, **self.normed, **self.blending)
         self.excite = Launch(self.passes.excite, self.batch, **self.exciting)
-        self.advance = self.update_launch(self.passes.update)
+        self.update = self.updating(self.passes.update, CELL, KEEP=keep and low != like.dtype)
 
-    def update(self, u: Tensor, cell: Tensor, hidden: Tensor) -> Kept:
-        """Write C_t and H_t, all `(B, H, W, .)`; return what the derivative needs beside them."""
-        a = self.map(self.inner)
-        squeezed = Squeezed(*(self.vectors(n) for n in (self.inner, self.squeezed, self.inner)))
-        self.blend(u, self.taps.kernel, self.places, *self.norm, self.share, a, self.sums, *self.sizes)
+    def run(self) -> tuple[Tensor, Tensor]:
+        """Take all steps; return all hidden maps and the last cell."""
+        for t in range(self.length):
+            self.step(t)
+        return self.image(self.hidden_maps), self.image(self.before.clone())
+
+    def step(self, t: int) -> None:
+        """Take step t."""
+        u, hidden, cell = self.us[t], self.hiddens[t], self.cells[t % len(self.cells)]
+        kept, a, mean, inner, e = self.steps[t % len(self.steps)]
+        u.add_(self.hidden) if self.from_hidden is None else u.baddbmm_(self.hidden, self.from_hidden)
+        if self.plan.seen is not None:
+            u.mul_(self.plan.seen.flatten(0, 1))
+        self.blend(
+            u, self.u_stride, self.taps.kernel, self.places, *self.norm, self.share, a, self.sums, *self.sizes
+        )
         if self.excitation is not None:
-            self.excite(self.sums, *self.excitation, *squeezed, self.blocks, self.inner, self.squeezed)
-        self.advance(
-            a, squeezed.excitation, self.matrix, self.bias, self.peephole, self.before.contiguous(), cell, hidden,
-            hidden.stride(0), self.pixels, self.inner, self.channels,
+            self.excite(self.sums, *self.excitation, mean, inner, e, self.blocks, self.inner, self.squeezed)
+        self.update(
+            a, e, self.matrix, self.bias, self.peephole, self.before, cell, kept, hidden,
+            self.length * self.pixels * self.channels, self.pixels, self.inner, self.channels,
         )  # fmt: skip
-        return Kept(a, squeezed)
+        if t in self.plan.attending:
+            found = [line.forward(self.image(hidden)) for line in self.lines]
+            if self.keep:
+                self.kept.lines[t] = found
+        self.before, self.hidden = cell, hidden
 
 
-class Backward(_Passes, eager.Backward):
+class Backward(_Loop):
     """The loop backward. Each program adds to a row of totals; the rows are added up at the end."""
 
-    def prepare(self) -> None:
-        super().prepare()
-        self.d_z = self.map(4 * self.channels)
-        self.v, self.d_v, self.d_m = (self.map(self.inner) for _ in range(3))
-        self.d_excite, self.d_squeeze = (
-            self.share.new_zeros(self.length, self.batch, size) for size in (self.inner, self.squeezed)
+    def __init__(self, plan: Plan, weights: Weights, hidden_maps: Tensor, kept: Kept) -> None:
+        super().__init__(plan, weights)
+        self.hidden_maps, self.kept = hidden_maps.flatten(2, 3), kept
+        self.befores = [self.core.cell.to(kept.cells.dtype).contiguous(), *kept.cells]
+        self.us, self.steps = kept.us.unbind(1), list(zip(kept.a, *kept.squeezed, strict=True))
+        self.d_us = torch.empty_like(kept.us)
+        self.d_u, self.d_hidden, self.d_z = (
+            self.d_us.unbind(1),
+            self.map(self.channels),
+            self.map(4 * self.channels),
         )
-        self.d_mean = self.vectors(self.inner)
-        self.cell_totals = self.vectors(self.blocks, 7, self.channels).zero_()
-        self.norm_totals = self.vectors(self.blocks, 2, self.inner).zero_()
-        self.tap_blocks = math.ceil(self.pixels / TAP_PIXELS)
-        programs = min(TAP_PROGRAMS, self.batch * self.tap_blocks)
-        self.tap_totals = self.share.new_zeros(programs, len(self.places), self.inner)
-        self.d_matrix = self.share.new_zeros(self.matrix.shape)
+        self.d_v, self.d_m = self.map(self.inner), self.map(self.inner)
+        self.v = self.map(8 * math.ceil((self.inner + 1) / 8)).zero_()
+        self.v[..., self.inner] = 1  # what the bias is multiplied with
+        self.d_mean = self.new(self.batch, self.inner)
+        self.d_excite, self.d_squeeze = (
+            self.new(self.length, self.batch, size).zero_() for size in (self.inner, self.squeezed)
+        )
+        self.d_matrix = self.new(self.v.shape[-1], 4 * self.channels).zero_()
         self._launches()
 
     def _launches(self) -> None:
-        passes, grid, normed = self.passes, (self.blocks, self.batch), self.weights.norm is not None
-        self.retreat = self.update_launch(passes.update_back)
+        passes, grid = self.passes, (self.blocks, self.batch)
+        blocks = math.ceil(self.pixels / CELL_BACK[0])
+        self.peephole_totals = self.new(self.batch, blocks, 3, self.channels).zero_()
+        self.norm_totals = self.new(self.batch, self.blocks, 2, self.inner).zero_()
+        self.tap_blocks = math.ceil(self.pixels / TAP_PIXELS)
+        programs = min(TAP_PROGRAMS, self.batch * self.tap_blocks)
+        self.tap_totals = self.new(programs, len(self.places), self.inner).zero_()
+        self.update_back = self.updating(passes.update_back, CELL_BACK)
         part = min(GATE_CHANNELS, power(4 * self.channels))
-        self.gather = Launch(
-            passes.gather, *grid, **self.switches, PIXELS=PIXELS, LANES=self.lanes, CHANNELS=part
-        )
+        self.gather = Launch(passes.gather, *grid, **self.switches, PIXELS=PIXELS, CHANNELS=part)
         self.excite_back = Launch(passes.excite_back, self.batch, **self.exciting)
-        self.blend_back = Launch(
-            passes.blend_back, *grid, NORMED=normed, EXCITED=self.excitation is not None, **self.blending
-        )
+        excited = self.excitation is not None
+        self.blend_back = Launch(passes.blend_back, *grid, **self.normed, EXCITED=excited, **self.blending)
         self.spread = Launch(passes.spread, *grid, **self.blending)
         taps = {**self.blending, "PIXELS": TAP_PIXELS}
         del taps["TAPS"]
-        self.kernel_back = Launch(passes.kernel_back, *self.tap_totals.shape[:2], **taps)
+        self.kernel_back = Launch(passes.kernel_back, programs, len(self.places), **taps)
 
-    def update_back(self, t: int, before: Tensor) -> None:
-        """Turn the derivatives by H_t and C_t into those by U_t and C_(t-1), written over that by C_t."""
-        u, (a, squeezed), kernel = self.us[t], self.kept[t], self.taps.kernel
-        self.retreat(
-            a, squeezed.excitation, self.matrix, self.bias, self.peephole, before.contiguous(), self.cells[t],
-            self.d_hidden, self.d_cell, self.d_z, self.cell_totals, self.pixels, self.inner, self.channels,
+    def start(self, d_cell: Tensor | None) -> None:
+        """Take the derivative by the last cell."""
+        given = torch.zeros_like(self.core.cell) if d_cell is None else d_cell.clone()
+        self.d_cell = given.contiguous().flatten(1, 2)
+
+    def step(self, t: int, given: Tensor | None) -> None:
+        """Go back over step t, given the loss's derivative by its hidden map `(B, H, W, F)`."""
+        self._to_hidden(None if given is None else given.flatten(1, 2), t + 1)
+        for line, kept in zip(reversed(self.lines), reversed(self.kept.lines.get(t, [])), strict=False):
+            line.backward(kept, self.image(self.d_hidden))
+        u, d_u, (a, _, inner, e) = self.us[t], self.d_u[t], self.steps[t]
+        self.update_back(
+            a, e, self.matrix, self.bias, self.peephole, self.befores[t], self.d_hidden, self.d_cell, self.d_z,
+            self.peephole_totals, self.pixels, self.inner, self.channels,
         )  # fmt: skip
         self.gather(
-            a, squeezed.excitation, self.matrix, self.d_z, self.v, self.d_v, self.sums, self.pixels, self.inner,
+            a, e, self.matrix, self.d_z, self.v, self.v.shape[-1], self.d_v, self.sums, self.pixels, self.inner,
             4 * self.channels,
         )  # fmt: skip
-        v = a if self.excitation is None else self.v
-        self.d_matrix.add_(v.view(-1, self.inner).T @ self.d_z.view(-1, 4 * self.channels))
+        self.d_matrix.add_(self.v.flatten(0, 1).T @ self.d_z.flatten(0, 1))
         if self.excitation is not None:
             self.excite_back(
-                self.sums, self.excitation.squeeze, self.excitation.excite, *squeezed[1:], self.d_excite[t],
+                self.sums, self.excitation.squeeze, self.excitation.excite, inner, e, self.d_excite[t],
                 self.d_squeeze[t], self.d_mean, self.blocks, self.inner, self.squeezed,
             )  # fmt: skip
+        kernel = self.taps.kernel
         self.blend_back(
-            u, kernel, self.places, *self.norm, self.share, squeezed.excitation, self.d_mean, self.d_v, self.d_m,
+            u, self.u_stride, kernel, self.places, *self.norm, self.share, e, self.d_mean, self.d_v, self.d_m,
             self.norm_totals, *self.sizes,
         )  # fmt: skip
-        self.spread(self.d_m, kernel, self.places, self.d_us[t], *self.sizes)
-        self.kernel_back(u, self.d_m, self.places, self.tap_totals, *self.sizes, self.tap_blocks, self.batch)
+        self.spread(self.d_m, kernel, self.places, d_u, self.u_stride, *self.sizes)
+        self.kernel_back(
+            u, self.u_stride, self.d_m, self.places, self.tap_totals, *self.sizes, self.tap_blocks, self.batch
+        )
+        if self.plan.seen is not None:
+            d_u.mul_(self.plan.seen.flatten(0, 1))
 
-    def finish_update(self, found: Weights) -> Weights:
-        """Put in the derivatives that `update_back` gathered."""
-        cell, norm, taps = self.cell_totals.sum((0, 1)), self.norm_totals.sum((0, 1)), self.tap_totals.sum(0)
-        core = found.core._replace(
-            matrix=torch.cat([self.d_matrix, cell[:4].view(1, -1)]),
-            peephole=None if found.core.peephole is None else cell[4:],
+    def _to_hidden(self, given: Tensor | None, later: int) -> None:
+        """Write the derivative by a hidden map: the one that is given, and what comes from the step after it."""
+        if later == self.length:
+            self.d_hidden.zero_() if given is None else self.d_hidden.copy_(given)
+            return
+        d_u = self.d_u[later]
+        if self.from_hidden is None:
+            self.d_hidden.copy_(d_u) if given is None else torch.add(given, d_u, out=self.d_hidden)
+            return
+        turned = self.from_hidden.transpose(1, 2)
+        if given is None:
+            torch.bmm(d_u, turned, out=self.d_hidden)
+        else:
+            torch.baddbmm(given, d_u, turned, out=self.d_hidden)
+
+    def finish(self) -> Weights:
+        """Return the derivatives of all weights."""
+        self._to_hidden(None, 0)
+        x, d_u = self.x.flatten(0, 2), self.d_us.flatten(0, 2)
+        weights, core, taps = self.weights, self.core, self.tap_totals.sum(0)
+        d_x = (d_u @ self.from_x.T).view(self.x.shape)
+        d_core = core._replace(
+            x=self.image(d_x).movedim(-1, 2),
+            hidden=self.image(self.d_hidden),
+            cell=self.image(self.d_cell),
+            from_x=x.T @ d_u,
+            from_x_bias=d_u.sum(0, dtype=torch.float32),
+            from_hidden=None if core.from_hidden is None else self._by_from_hidden(),
+            matrix=self.d_matrix[: self.inner + 1],
+            peephole=None if core.peephole is None else self.peephole_totals.sum((0, 1)),
         )
         kernels = tuple(
             taps[of_branch].T.reshape(kernel.shape)
-            for kernel, of_branch in zip(found.kernels, self.taps.of_branch, strict=True)
+            for kernel, of_branch in zip(weights.kernels, self.taps.of_branch, strict=True)
         )
-        return found._replace(
-            core=core,
+        return weights._replace(
+            core=d_core,
             kernels=kernels,
-            norm=None if found.norm is None else Norm(*norm),
-            excitation=None if found.excitation is None else self._excitation(),
+            norm=None if weights.norm is None else Norm(*self.norm_totals.sum((0, 1))),
+            excitation=None if weights.excitation is None else self._by_excitation(),
+            lines=tuple(line.derivatives for line in self.lines),
         )
 
-    def _excitation(self) -> Excitation:
+    def _by_from_hidden(self) -> Tensor:
+        """Return the derivative by P_h: the sum of `H_(t-1)^T dU_t` over all images and steps."""
+        hidden, d_u = self.hidden_maps[:, :-1].flatten(1, 2), self.d_us[:, 1:].flatten(1, 2)
+        first = torch.bmm(self.first_hidden.transpose(1, 2), self.d_u[0]).sum(0, dtype=torch.float32)
+        return first + torch.bmm(hidden.transpose(1, 2), d_u).sum(0, dtype=torch.float32)
+
+    def _by_excitation(self) -> Excitation:
         """Return the derivatives by both maps of the squeeze-and-excitation, over all steps."""
         d_excite, d_squeeze = self.d_excite.flatten(0, 1), self.d_squeeze.flatten(0, 1)
-        kept = [kept.squeezed for kept in self.kept]
-        mean, inner = torch.cat([part.mean for part in kept]), torch.cat([part.inner for part in kept])
+        mean, inner = self.kept.squeezed.mean.flatten(0, 1), self.kept.squeezed.inner.flatten(0, 1)
         return Excitation(d_squeeze.T @ mean, d_squeeze.sum(0), d_excite.T @ inner, d_excite.sum(0))
 
 
@@ -283,7 +403,9 @@ class Lines:
         columns: whether the lines are the columns.
     """
 
-    def __init__(self, weights: LineWeights, tokens: Tokens, grid: tuple[int, int, int], *, columns: bool) -> None:
+    def __init__(
+        self, weights: LineWeights, tokens: Tokens, grid: tuple[int, int, int], *, columns: bool
+    ) -> None:
         from models.layers.kernels import passes
 
         (self.batch, height, width), (heads, count, most) = grid, weights.bias.shape
@@ -291,11 +413,14 @@ class Lines:
         self.lines = width if columns else height
         self.channels, self.width = weights.project.shape[0], weights.project.shape[1] // 3
         like = weights.project
-        share = torch.eye(count, device=like.device, dtype=like.dtype)[None] if tokens.share is None else tokens.share
-        self.share = share.contiguous()
+        alone = torch.eye(count, device=like.device, dtype=like.dtype)[None]  # every pixel is a token
+        self.share = (alone if tokens.share is None else tokens.share).contiguous()
         self.absent = None if tokens.absent is None else tokens.absent.to(torch.int8).contiguous()
         self.project, self.output = like.contiguous(), weights.output[:-1].contiguous()
-        self.project_bias, self.output_bias = weights.project_bias.contiguous(), weights.output[-1].contiguous()
+        self.project_bias, self.output_bias = (
+            weights.project_bias.contiguous(),
+            weights.output[-1].contiguous(),
+        )
         self.bias = weights.bias.contiguous()
         self.strides = (
             most * count if len(self.share) > 1 else 0,
@@ -312,7 +437,9 @@ class Lines:
         self.attend = Launch(passes.attend, self.lines, self.batch, **form, **holes)
         self.attend_back = Launch(passes.attend_back, self.lines, self.batch, **form, **holes)
         self.project_back = Launch(passes.project_back, blocks, self.batch, **form)
-        self.d_weights = [torch.zeros_like(part, dtype=torch.float32) for part in (self.project, self.output, self.bias)]
+        self.d_weights = [
+            torch.zeros_like(part, dtype=torch.float32) for part in (self.project, self.output, self.bias)
+        ]
         self.d_project_bias = like.new_zeros((self.batch, self.lines, 3 * self.width), dtype=torch.float32)
         self.d_output_bias = like.new_zeros((self.batch, blocks, self.channels), dtype=torch.float32)
 
@@ -334,7 +461,15 @@ class Lines:
         before, projected, rstd, attended = kept
         stride = self.pixels * self.channels
         self.project_(
-            before, self.project, self.project_bias, projected, rstd, stride, self.pixels, self.width, self.channels
+            before,
+            self.project,
+            self.project_bias,
+            projected,
+            rstd,
+            stride,
+            self.pixels,
+            self.width,
+            self.channels,
         )
         absent = self.share if self.absent is None else self.absent
         self.attend(

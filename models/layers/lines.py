@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from models.layers.axial import ABSENT, membership, relative_bias
+from models.layers.axial import ABSENT, membership, waves
 from models.layers.memory import empty
 from models.layers.product import product
 
@@ -77,8 +77,18 @@ def line_weights(module: LineAttention, pixels: int) -> LineWeights:
         project=(scaled - scaled.mean(1, keepdim=True)).T,
         project_bias=project @ module.norm.bias,
         output=output.T,
-        bias=relative_bias(module.bias, pixels, tokens, module.cyclic),
+        bias=torch.einsum(
+            "nmk,hk->hnm",
+            _waves(pixels, tokens, module.cyclic, module.bias.dtype, module.bias.device),
+            module.bias,
+        ),
     )
+
+
+@cache
+def _waves(pixels: int, tokens: int, cyclic: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # they may be needed in training, whoever asks first
+        return waves(pixels, tokens, cyclic, torch.empty(0, dtype=dtype, device=device))
 
 
 def tokens_of(module: LineAttention, lines: int, pixels: int, like: Tensor) -> Tokens:

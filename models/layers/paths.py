@@ -21,9 +21,11 @@ def obstacle(layer: FAConvLSTM, x: Tensor, state: FAConvLSTMState | None) -> str
         return "the layer is being compiled, exported, counted or transformed"
     if not isinstance(layer.gates, FactorisedGates) or isinstance(layer.gates.gate_norm, nn.LayerNorm):
         return "mixing is dense or gate_norm is on"
-    tensors = [x, *(() if state is None else (state.hidden, state.cell)), *layer.parameters()]
-    if any(module._forward_hooks or module._forward_pre_hooks for module in _inside(layer)):
-        return "a part of the layer has a hook, which the fast path would not call"
+    tensors = [x, *(() if state is None else (state.hidden, state.cell))]
+    for module in layer.modules():
+        if module is not layer and (module._forward_hooks or module._forward_pre_hooks):
+            return "a part of the layer has a hook, which the fast path would not call"
+        tensors += [parameter for parameter in module._parameters.values() if parameter is not None]
     if len({tensor.device for tensor in tensors}) > 1 or x.device.type not in ("cpu", "cuda"):
         return "not all tensors are on the CPU, or on one GPU that is programmed as NVIDIA's are"
     if x.is_cuda:
@@ -52,7 +54,3 @@ def transformed() -> bool:
     functorch = getattr(torch._C, "_are_functorch_transforms_active", bool)
     modes = getattr(torch._C, "_len_torch_dispatch_stack", int)
     return bool(functorch() or modes() > 0 or getattr(forward_ad, "_current_level", -1) >= 0)
-
-
-def _inside(layer: nn.Module) -> list[nn.Module]:
-    return [module for module in layer.modules() if module is not layer]

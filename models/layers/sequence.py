@@ -2,8 +2,8 @@
 
 The loop of `FAConvLSTM.forward` with the derivative written out: no graph of single operations, hidden maps
 written where they are returned, the same room for all steps, gates computed again instead of stored. A step is made
-of compiled passes where there is a C compiler (`fused`, `native`), on a GPU of passes in Triton (`gpu`), and else of
-torch's operations (`eager`). Same numbers and derivatives as the plain loop, to rounding. Supports every switch of the
+of passes: compiled from C where there is a compiler (`fused`, `native`), on a GPU in Triton (`gpu`), else of torch's
+operations (`eager`). Same numbers and derivatives as the plain loop, to rounding. Supports every switch of the
 factorised gate path but the LayerNorm over the gates, and both forms of attention. Does not support derivatives of
 derivatives.
 """
@@ -214,7 +214,7 @@ def _passes(weights: Weights) -> native.Passes | None:
 
 def _forward(
     plan: Plan, weights: Weights, passes: native.Passes | None, *, keep: bool
-) -> eager.Forward | fused.Forward:
+) -> eager.Forward | fused.Forward | gpu.Forward:
     if gpu.serves(weights.core.x):
         return gpu.Forward(plan, weights, keep=keep)
     if passes is None:
@@ -224,7 +224,7 @@ def _forward(
 
 def _backward(
     plan: Plan, weights: Weights, passes: native.Passes | None, hidden_maps: Tensor, kept: Any
-) -> eager.Backward | fused.Backward:
+) -> eager.Backward | fused.Backward | gpu.Backward:
     if gpu.serves(weights.core.x):
         return gpu.Backward(plan, weights, hidden_maps, kept)
     if passes is None:

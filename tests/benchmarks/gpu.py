@@ -1,8 +1,8 @@
 """FAConvLSTM against ConvLSTM on a GPU, under bfloat16 autocast: `python -m tests.benchmarks.gpu [PREFIX]`.
 
 Times and memory of the forward pass and of a training step, side by side in every round, at three grids and three
-widths; those whose label begins with the prefix. The ConvLSTMs are ours and the textbook's, in both layouts of memory,
-with cuDNN choosing its fastest algorithm. Prints ratios to the fastest of them, and to the most frugal.
+widths; those whose label begins with the prefix. The ConvLSTMs are ours and the textbook's, in both layouts of
+memory, with cuDNN choosing its fastest algorithm. Prints ratios to the fastest of them, and to the most frugal.
 """
 
 from __future__ import annotations

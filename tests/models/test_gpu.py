@@ -1,4 +1,4 @@
-"""The passes in Triton against the plain path: on a GPU where there is one, else on the CPU by Triton's interpreter."""
+"""The passes in Triton against the plain path: on a GPU, or on the CPU by Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ HEIGHT, WIDTH = 9, 10
 def _passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything by the passes, wherever they run."""
     if not GPU:
-        monkeypatch.setattr(gpu, "serves", lambda x: True)
+        monkeypatch.setattr(gpu, "serves", lambda _: True)
 
 
-def pair(**options: Any) -> tuple[FAConvLSTM, FAConvLSTM]:
-    """A layer on the fast path and the same on the plain one, away from its start."""
-    fast = shake(build("faconvlstm", C, F, path="fast", **options))
-    plain = build("faconvlstm", C, F, path="plain", **options)
+def pair(hidden_channels: int = F, **options: Any) -> tuple[FAConvLSTM, FAConvLSTM]:
+    """A layer on the fast path and the same on the plain one, in float64 on the CPU, away from its start."""
+    fast = shake(build("faconvlstm", C, hidden_channels, path="fast", **options))
+    plain = build("faconvlstm", C, hidden_channels, path="plain", **options)
     plain.load_state_dict(fast.state_dict())
     return fast.to(DEVICE), plain.double()
 
@@ -57,17 +57,79 @@ def in_double(x: Tensor, state: FAConvLSTMState | None) -> tuple[Tensor, FAConvL
 
 
 def assert_near(options: dict[str, Any], x: Tensor, state: FAConvLSTMState | None) -> None:
-    fast, plain = pair(**options)
+    compare(*pair(**options), x, state)
+
+
+def compare(fast: FAConvLSTM, plain: FAConvLSTM, x: Tensor, state: FAConvLSTMState | None) -> None:
     for ours, theirs in zip(results(fast, x, state), results(plain, *in_double(x, state)), strict=True):
         torch.testing.assert_close(ours.double().cpu(), theirs, atol=2e-4, rtol=2e-4, check_dtype=False)
 
 
-@pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
-def test_numbers_and_derivatives_are_those_of_the_plain_path(options: dict[str, Any]):
-    assert_near(options, fields(2, 3, C, HEIGHT, WIDTH), some_state(2, HEIGHT, WIDTH, steps=1))
+# Without a GPU the others would take long.
+INTERPRETED = ("default", "exact", "nothing", "no bottleneck", "holes", "cylinder", "circular")
+# The interpreter cannot multiply matrices of bfloat16.
+LOW = (torch.float16, torch.bfloat16) if GPU else (torch.float16,)
+
+
+@pytest.mark.parametrize("name", SETTINGS if GPU else INTERPRETED)
+def test_numbers_and_derivatives_are_those_of_the_plain_path(name: str):
+    assert_near(SETTINGS[name], fields(2, 3, C, HEIGHT, WIDTH), some_state(2, HEIGHT, WIDTH, steps=1))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 9, 10), (1, 4, 1, 1), (2, 4, 1, 7), (3, 2, 13, 2)])
 def test_any_batch_length_and_grid(shape: tuple[int, ...]):
     batch, length, height, width = shape
     assert_near({"attention_tokens": 3, "attention_every": 2}, fields(batch, length, C, height, width), None)
+
+
+def test_blocks_smaller_than_the_map_and_its_channels(monkeypatch: pytest.MonkeyPatch):
+    for name, block in (("PIXELS", 16), ("CELL", (16, 16)), ("CELL_BACK", (16, 16)), ("GATE_CHANNELS", 32)):
+        monkeypatch.setattr(gpu, name, block)
+    monkeypatch.setattr(gpu, "TAP_PIXELS", 16)
+    monkeypatch.setattr(gpu, "TAP_PROGRAMS", 2)
+    fast, plain = pair(hidden_channels=40, attention_every=2)
+    compare(fast, plain, fields(2, 2, C, 5, 7), None)
+
+
+@pytest.mark.parametrize("dtype", LOW)
+def test_autocast_gives_nearly_the_same(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch):
+    """Errors are those of the type, and cells stay float32."""
+    monkeypatch.setattr(sequence, "map_type", lambda _: dtype)
+    fast, plain = pair(hidden_channels=16, attention_every=2)
+    x = fields(2, 4, C, HEIGHT, WIDTH)
+    found, expected = results(fast, x, None), results(plain, *in_double(x, None))
+    assert [part.dtype for part in found[:3]] == [dtype, dtype, torch.float32]
+    for ours, theirs in zip(found, expected, strict=True):
+        error = (ours.double().cpu() - theirs).norm() / theirs.norm().clamp(min=1e-3)
+        assert error < 20 * torch.finfo(dtype).eps, error
+
+
+def test_two_runs_give_the_same_bits():
+    fast, _ = pair(attention_every=2)
+    x = fields(2, 3, C, HEIGHT, WIDTH)
+    for first, second in zip(results(fast, x, None), results(fast, x, None), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_what_needs_no_derivative_keeps_nothing_and_gives_the_same():
+    fast, _ = pair(attention_every=2)
+    x = fields(1, 5, C, HEIGHT, WIDTH)
+    with torch.no_grad():
+        quick, state = fast(x)
+    hidden, after = fast(x)
+    assert torch.equal(quick, hidden.detach())
+    assert torch.equal(state.cell, after.cell.detach())
+
+
+@pytest.mark.skipif(GPU, reason="Triton compiles here")
+def test_what_stands_in_the_way_is_told(monkeypatch: pytest.MonkeyPatch):
+    gpu.obstacle.cache_clear()
+    assert "Triton cannot compile here" in str(gpu.obstacle())  # there is no GPU
+    gpu.obstacle.cache_clear()
+
+
+@pytest.mark.skipif(not GPU, reason="no GPU here")
+def test_layers_on_a_gpu_take_the_passes():
+    layer, x = FAConvLSTM(C, F).cuda(), fields(2, 3, C, HEIGHT, WIDTH)
+    assert paths.obstacle(layer, x, None) is None
+    assert "at most 32 bits" in str(paths.obstacle(layer.double(), x.double(), None))

@@ -25,7 +25,8 @@ def probe(x):
 
 @triton.jit
 def _mixed(u, kernel, places, pixel, height, width, inner,
-           SIGN: tl.constexpr, TAPS: tl.constexpr, PAD: tl.constexpr, PIXELS: tl.constexpr, LANES: tl.constexpr):  # fmt: skip
+           SIGN: tl.constexpr, TAPS: tl.constexpr, PAD: tl.constexpr,
+           PIXELS: tl.constexpr, LANES: tl.constexpr):  # fmt: skip
     """Return the sum over all taps of an image u, `(PIXELS, LANES)`; SIGN -1 for the transpose."""
     channel = tl.arange(0, LANES)
     row, column = pixel // width, pixel % width
@@ -77,7 +78,7 @@ def _add_to(totals, where, value, mask):
 
 
 @triton.jit
-def blend(u, kernel, places, norm, norm_bias, share, a, sums, height, width, inner,
+def blend(u, u_stride, kernel, places, norm, norm_bias, share, a, sums, height, width, inner,
           NORMED: tl.constexpr, TAPS: tl.constexpr, PAD: tl.constexpr,
           PIXELS: tl.constexpr, LANES: tl.constexpr):  # fmt: skip
     """Write a = SiLU(LN(sum_j DW_j(U))), and its part in the mean over the map, a row a block."""
@@ -85,12 +86,15 @@ def blend(u, kernel, places, norm, norm_bias, share, a, sums, height, width, inn
     pixel, channel = block * PIXELS + tl.arange(0, PIXELS), tl.arange(0, LANES)
     real, pixels = channel < inner, height * width
     start = image.to(tl.int64) * pixels * inner
-    m = _mixed(u + start, kernel, places, pixel, height, width, inner, 1, TAPS, PAD, PIXELS, LANES)
+    u += image.to(tl.int64) * u_stride
+    m = _mixed(u, kernel, places, pixel, height, width, inner, 1, TAPS, PAD, PIXELS, LANES)
     y, _ = _normalised(m, real, inner, NORMED)
     y = _affine(y, norm, norm_bias, channel, real, NORMED)
     activated = y * tl.sigmoid(y)
     there = (pixel < pixels)[:, None] & real[None, :]
-    tl.store(a + start + pixel[:, None] * inner + channel[None, :], activated.to(a.dtype.element_ty), mask=there)
+    tl.store(
+        a + start + pixel[:, None] * inner + channel[None, :], activated.to(a.dtype.element_ty), mask=there
+    )
     part = tl.load(share + pixel, mask=pixel < pixels, other=0)
     row = (image * tl.num_programs(0) + block) * inner
     tl.store(sums + row + channel, tl.sum(activated * part[:, None], 0), mask=real)
@@ -103,8 +107,12 @@ def excite(sums, squeeze, squeeze_bias, expand, expand_bias, mean, hidden, excit
     image, channel, unit = tl.program_id(0), tl.arange(0, LANES), tl.arange(0, SQUEEZED)
     real, used = channel < inner, unit < squeezed
     average = _total(sums + image * blocks * inner, blocks, channel, inner, ROWS, LANES)
-    first = tl.load(squeeze + unit[:, None] * inner + channel[None, :], mask=used[:, None] & real[None, :], other=0)
-    second = tl.load(expand + channel[:, None] * squeezed + unit[None, :], mask=used[None, :] & real[:, None], other=0)
+    first = tl.load(
+        squeeze + unit[:, None] * inner + channel[None, :], mask=used[:, None] & real[None, :], other=0
+    )
+    second = tl.load(
+        expand + channel[:, None] * squeezed + unit[None, :], mask=used[None, :] & real[:, None], other=0
+    )
     z = tl.sum(first.to(tl.float32) * average[None, :], 1)
     z = tl.maximum(z + tl.load(squeeze_bias + unit, mask=used, other=0).to(tl.float32), 0)
     e = tl.sum(second.to(tl.float32) * z[None, :], 1)
@@ -135,8 +143,7 @@ def _excited(a, excitation, channel, real, EXCITED: tl.constexpr):
 
 
 @triton.jit
-def _gate(v, matrix, bias, number, at, own, channels, real, inner,
-          PRECISION: tl.constexpr):  # fmt: skip
+def _gate(v, matrix, bias, number, at, own, channels, real, PRECISION: tl.constexpr):
     """Return the pre-activation of one gate `(PIXELS, CHANNELS)`, without its peephole."""
     row = tl.arange(0, v.shape[1])
     where = row[:, None] * (4 * channels) + number * channels + at[None, :]
@@ -154,10 +161,10 @@ def _peep(peephole, number, at, own, channels, PEEPHOLE: tl.constexpr):
 
 
 @triton.jit
-def update(a, excitation, matrix, bias, peephole, before, cell, hidden, hidden_stride, pixels, inner, channels,
-           EXCITED: tl.constexpr, PEEPHOLE: tl.constexpr, PRECISION: tl.constexpr,
+def update(a, excitation, matrix, bias, peephole, before, cell, kept, hidden, hidden_stride, pixels, inner, channels,
+           KEEP: tl.constexpr, EXCITED: tl.constexpr, PEEPHOLE: tl.constexpr, PRECISION: tl.constexpr,
            PIXELS: tl.constexpr, LANES: tl.constexpr, CHANNELS: tl.constexpr):  # fmt: skip
-    """Write C_t and H_t for a block of pixels and of hidden channels."""
+    """Write C_t and H_t for a block of pixels and of hidden channels; C_t in the maps' type too, to keep."""
     image = tl.program_id(2).to(tl.int64)
     pixel, channel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS), tl.arange(0, LANES)
     at = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
@@ -167,80 +174,78 @@ def update(a, excitation, matrix, bias, peephole, before, cell, hidden, hidden_s
     v = _excited(activated, excitation + image * inner, channel, real, EXCITED)
     there, place = inside[:, None] & own[None, :], pixel.to(tl.int64)[:, None] * channels + at[None, :]
     c = tl.load(before + image * pixels * channels + place, mask=there, other=0)
-    i = _gate(v, matrix, bias, 0, at, own, channels, real, inner, PRECISION)
-    f = _gate(v, matrix, bias, 1, at, own, channels, real, inner, PRECISION)
-    s = _gate(v, matrix, bias, 2, at, own, channels, real, inner, PRECISION)
-    o = _gate(v, matrix, bias, 3, at, own, channels, real, inner, PRECISION)
+    i = _gate(v, matrix, bias, 0, at, own, channels, real, PRECISION)
+    f = _gate(v, matrix, bias, 1, at, own, channels, real, PRECISION)
+    s = _gate(v, matrix, bias, 2, at, own, channels, real, PRECISION)
+    o = _gate(v, matrix, bias, 3, at, own, channels, real, PRECISION)
     i = tl.sigmoid(i + _peep(peephole, 0, at, own, channels, PEEPHOLE) * c)
     f = tl.sigmoid(f + _peep(peephole, 1, at, own, channels, PEEPHOLE) * c)
     o = tl.sigmoid(o + _peep(peephole, 2, at, own, channels, PEEPHOLE) * c)
     c = f * c + i * (1 - 2 * tl.sigmoid(s))
     h = o * _tanh(c)
     tl.store(cell + image * pixels * channels + place, c, mask=there)
+    if KEEP:
+        tl.store(kept + image * pixels * channels + place, c.to(kept.dtype.element_ty), mask=there)
     tl.store(hidden + image * hidden_stride + place, h.to(hidden.dtype.element_ty), mask=there)
 
 
 @triton.jit
-def update_back(a, excitation, matrix, bias, peephole, before, cell, d_hidden, d_cell, d_z, totals,
+def update_back(a, excitation, matrix, bias, peephole, before, d_hidden, d_cell, d_z, totals,
                 pixels, inner, channels,
                 EXCITED: tl.constexpr, PEEPHOLE: tl.constexpr, PRECISION: tl.constexpr,
                 PIXELS: tl.constexpr, LANES: tl.constexpr, CHANNELS: tl.constexpr):  # fmt: skip
     """Write the derivative by the gates' pre-activations and, over that by C_t, by C_(t-1).
 
-    Adds up those by biases and peepholes, a row of 7 F a block.
+    Adds up those by the peepholes, a row of 3 F a block.
     """
     block, image = tl.program_id(0), tl.program_id(2).to(tl.int64)
     pixel, channel = block * PIXELS + tl.arange(0, PIXELS), tl.arange(0, LANES)
     at = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     real, own, inside = channel < inner, at < channels, pixel < pixels
-    where, there = (image * pixels + pixel)[:, None] * inner + channel[None, :], inside[:, None] & own[None, :]
+    where, there = (
+        (image * pixels + pixel)[:, None] * inner + channel[None, :],
+        inside[:, None] & own[None, :],
+    )
     activated = tl.load(a + where, mask=inside[:, None] & real[None, :], other=0)
     v = _excited(activated, excitation + image * inner, channel, real, EXCITED)
     place = (image * pixels + pixel)[:, None] * channels + at[None, :]
-    to_z = d_z + (image * pixels + pixel)[:, None] * (4 * channels) + at[None, :]
-    to_sum = totals + (image * tl.num_programs(0) + block) * 7 * channels + at
-    c = tl.load(before + place, mask=there, other=0)
-    p_i = _peep(peephole, 0, at, own, channels, PEEPHOLE)
-    p_f = _peep(peephole, 1, at, own, channels, PEEPHOLE)
-    p_o = _peep(peephole, 2, at, own, channels, PEEPHOLE)
+    c = tl.load(before + place, mask=there, other=0).to(tl.float32)
+    i = _gate(v, matrix, bias, 0, at, own, channels, real, PRECISION)
+    f = _gate(v, matrix, bias, 1, at, own, channels, real, PRECISION)
+    s = tl.sigmoid(_gate(v, matrix, bias, 2, at, own, channels, real, PRECISION))
+    o = _gate(v, matrix, bias, 3, at, own, channels, real, PRECISION)
+    i = tl.sigmoid(i + _peep(peephole, 0, at, own, channels, PEEPHOLE) * c)
+    f = tl.sigmoid(f + _peep(peephole, 1, at, own, channels, PEEPHOLE) * c)
+    o = tl.sigmoid(o + _peep(peephole, 2, at, own, channels, PEEPHOLE) * c)
+    g = 1 - 2 * s
+    tanh_c = _tanh(f * c + i * g)
     d_h = tl.load(d_hidden + place, mask=there, other=0).to(tl.float32)
-    tanh_c = _tanh(tl.load(cell + place, mask=there, other=0))
-    o = tl.sigmoid(_gate(v, matrix, bias, 3, at, own, channels, real, inner, PRECISION) + p_o * c)
     d_c = tl.load(d_cell + place, mask=there, other=0) + d_h * o * (1 - tanh_c * tanh_c)
-    d = d_h * tanh_c * o * (1 - o)
-    _give(d, to_z, to_sum, 3, own, there, channels)
-    f = tl.sigmoid(_gate(v, matrix, bias, 1, at, own, channels, real, inner, PRECISION) + p_f * c)
-    by_before = d_c * f + p_o * d
+    d_o = d_h * tanh_c * o * (1 - o)
+    d_i = d_c * g * i * (1 - i)
+    d_f = d_c * c * f * (1 - f)
+    by_before = d_c * f
     if PEEPHOLE:
-        _add_to(to_sum, 6 * channels, tl.sum(d * c, 0), own)
-    d = d_c * c * f * (1 - f)
-    _give(d, to_z, to_sum, 1, own, there, channels)
-    by_before += p_f * d
-    if PEEPHOLE:
-        _add_to(to_sum, 5 * channels, tl.sum(d * c, 0), own)
-    i = tl.sigmoid(_gate(v, matrix, bias, 0, at, own, channels, real, inner, PRECISION) + p_i * c)
-    s = tl.sigmoid(_gate(v, matrix, bias, 2, at, own, channels, real, inner, PRECISION))
-    d = d_c * (1 - 2 * s) * i * (1 - i)
-    _give(d, to_z, to_sum, 0, own, there, channels)
-    by_before += p_i * d
-    if PEEPHOLE:
-        _add_to(to_sum, 4 * channels, tl.sum(d * c, 0), own)
-    _give(-2 * d_c * i * s * (1 - s), to_z, to_sum, 2, own, there, channels)
+        by_before += _peep(peephole, 0, at, own, channels, PEEPHOLE) * d_i
+        by_before += _peep(peephole, 1, at, own, channels, PEEPHOLE) * d_f
+        by_before += _peep(peephole, 2, at, own, channels, PEEPHOLE) * d_o
+        to_sum = totals + (image * tl.num_programs(0) + block) * 3 * channels + at
+        _add_to(to_sum, 0, tl.sum(d_i * c, 0), own)
+        _add_to(to_sum, channels, tl.sum(d_f * c, 0), own)
+        _add_to(to_sum, 2 * channels, tl.sum(d_o * c, 0), own)
     tl.store(d_cell + place, by_before, mask=there)
+    to_z = d_z + (image * pixels + pixel)[:, None] * (4 * channels) + at[None, :]
+    tl.store(to_z, d_i.to(d_z.dtype.element_ty), mask=there)
+    tl.store(to_z + channels, d_f.to(d_z.dtype.element_ty), mask=there)
+    tl.store(to_z + 2 * channels, (-2 * d_c * i * s * (1 - s)).to(d_z.dtype.element_ty), mask=there)
+    tl.store(to_z + 3 * channels, d_o.to(d_z.dtype.element_ty), mask=there)
 
 
 @triton.jit
-def _give(d, to_z, to_sum, number, own, there, channels):
-    """Write the derivative by one gate's pre-activation and add to its bias's."""
-    tl.store(to_z + number * channels, d.to(to_z.dtype.element_ty), mask=there)
-    _add_to(to_sum, number * channels, tl.sum(d, 0), own)
-
-
-@triton.jit
-def gather(a, excitation, matrix, d_z, v, d_v, sums, pixels, inner, gates,
+def gather(a, excitation, matrix, d_z, v, v_stride, d_v, sums, pixels, inner, gates,
            EXCITED: tl.constexpr, PRECISION: tl.constexpr,
            PIXELS: tl.constexpr, LANES: tl.constexpr, CHANNELS: tl.constexpr):  # fmt: skip
-    """Write V and the derivative by it; `sums` is that by e, a row a block."""
+    """Write V, in rows of `v_stride`, and the derivative by it; `sums` is that by e, a row a block."""
     block, image = tl.program_id(0), tl.program_id(1).to(tl.int64)
     pixel, channel = block * PIXELS + tl.arange(0, PIXELS), tl.arange(0, LANES)
     real, inside = channel < inner, pixel < pixels
@@ -250,13 +255,16 @@ def gather(a, excitation, matrix, d_z, v, d_v, sums, pixels, inner, gates,
         at = start + tl.arange(0, CHANNELS)
         own = at < gates
         d = tl.load(d_z + row * gates + at[None, :], mask=inside[:, None] & own[None, :], other=0)
-        weight = tl.load(matrix + channel[None, :] * gates + at[:, None], mask=real[None, :] & own[:, None], other=0)
+        weight = tl.load(
+            matrix + channel[None, :] * gates + at[:, None], mask=real[None, :] & own[:, None], other=0
+        )
         total += tl.dot(d, weight, input_precision=PRECISION)
     where, there = row * inner + channel[None, :], inside[:, None] & real[None, :]
     tl.store(d_v + where, total.to(d_v.dtype.element_ty), mask=there)
+    activated = tl.load(a + where, mask=there, other=0)
+    excited = _excited(activated, excitation + image * inner, channel, real, EXCITED)
+    tl.store(v + row * v_stride + channel[None, :], excited, mask=there)
     if EXCITED:
-        activated = tl.load(a + where, mask=there, other=0)
-        tl.store(v + where, _excited(activated, excitation + image * inner, channel, real, EXCITED), mask=there)
         part = tl.sum(total * activated.to(tl.float32), 0)
         tl.store(sums + (image * tl.num_programs(0) + block) * inner + channel, part, mask=real)
 
@@ -269,8 +277,12 @@ def excite_back(sums, squeeze, expand, hidden, excitation, d_excite, d_squeeze, 
     real, used = channel < inner, unit < squeezed
     e = tl.load(excitation + image * inner + channel, mask=real, other=0)
     z = tl.load(hidden + image * squeezed + unit, mask=used, other=0)
-    first = tl.load(squeeze + unit[:, None] * inner + channel[None, :], mask=used[:, None] & real[None, :], other=0)
-    second = tl.load(expand + channel[:, None] * squeezed + unit[None, :], mask=used[None, :] & real[:, None], other=0)
+    first = tl.load(
+        squeeze + unit[:, None] * inner + channel[None, :], mask=used[:, None] & real[None, :], other=0
+    )
+    second = tl.load(
+        expand + channel[:, None] * squeezed + unit[None, :], mask=used[None, :] & real[:, None], other=0
+    )
     d_e = _total(sums + image * blocks * inner, blocks, channel, inner, ROWS, LANES) * e * (1 - e)
     d = tl.where(z > 0, tl.sum(second.to(tl.float32) * d_e[:, None], 0), 0.0)
     tl.store(d_excite + image * inner + channel, d_e, mask=real)
@@ -279,7 +291,8 @@ def excite_back(sums, squeeze, expand, hidden, excitation, d_excite, d_squeeze, 
 
 
 @triton.jit
-def blend_back(u, kernel, places, norm, norm_bias, share, excitation, d_mean, d_v, d_m, totals, height, width, inner,
+def blend_back(u, u_stride, kernel, places, norm, norm_bias, share, excitation, d_mean, d_v, d_m, totals,
+               height, width, inner,
                NORMED: tl.constexpr, EXCITED: tl.constexpr, TAPS: tl.constexpr, PAD: tl.constexpr,
                PIXELS: tl.constexpr, LANES: tl.constexpr):  # fmt: skip
     """Write the derivative by M, the sum of the branches; add up those of the norm, a row of 2 C_b a program."""
@@ -287,7 +300,8 @@ def blend_back(u, kernel, places, norm, norm_bias, share, excitation, d_mean, d_
     pixel, channel = block * PIXELS + tl.arange(0, PIXELS), tl.arange(0, LANES)
     real, pixels = channel < inner, height * width
     start = image.to(tl.int64) * pixels * inner
-    m = _mixed(u + start, kernel, places, pixel, height, width, inner, 1, TAPS, PAD, PIXELS, LANES)
+    u += image.to(tl.int64) * u_stride
+    m = _mixed(u, kernel, places, pixel, height, width, inner, 1, TAPS, PAD, PIXELS, LANES)
     normalised, rstd = _normalised(m, real, inner, NORMED)
     y = _affine(normalised, norm, norm_bias, channel, real, NORMED)
     there = (pixel < pixels)[:, None] & real[None, :]
@@ -310,18 +324,32 @@ def blend_back(u, kernel, places, norm, norm_bias, share, excitation, d_mean, d_
 
 
 @triton.jit
-def spread(d_m, kernel, places, d_u, height, width, inner,
+def spread(d_m, kernel, places, d_u, u_stride, height, width, inner,
            TAPS: tl.constexpr, PAD: tl.constexpr, PIXELS: tl.constexpr, LANES: tl.constexpr):  # fmt: skip
     """Write the derivative by U from that by M: the branches' transpose."""
     pixel, channel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS), tl.arange(0, LANES)
-    start = tl.program_id(1).to(tl.int64) * height * width * inner
-    d = _mixed(d_m + start, kernel, places, pixel, height, width, inner, -1, TAPS, PAD, PIXELS, LANES)
+    image = tl.program_id(1).to(tl.int64)
+    d = _mixed(
+        d_m + image * height * width * inner,
+        kernel,
+        places,
+        pixel,
+        height,
+        width,
+        inner,
+        -1,
+        TAPS,
+        PAD,
+        PIXELS,
+        LANES,
+    )
     there = (pixel < height * width)[:, None] & (channel < inner)[None, :]
-    tl.store(d_u + start + pixel[:, None] * inner + channel[None, :], d.to(d_u.dtype.element_ty), mask=there)
+    place = d_u + image * u_stride + pixel[:, None] * inner + channel[None, :]
+    tl.store(place, d.to(d_u.dtype.element_ty), mask=there)
 
 
 @triton.jit
-def kernel_back(u, d_m, places, totals, height, width, inner, blocks, images,
+def kernel_back(u, u_stride, d_m, places, totals, height, width, inner, blocks, images,
                 PAD: tl.constexpr, PIXELS: tl.constexpr, LANES: tl.constexpr):  # fmt: skip
     """Add up the derivative by one tap's weights over every n-th block; a row of C_b a program."""
     tap, channel, pixels = tl.program_id(1), tl.arange(0, LANES), height * width
@@ -336,9 +364,11 @@ def kernel_back(u, d_m, places, totals, height, width, inner, blocks, images,
         if PAD == CIRCULAR:
             y = (y + height) % height
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < width) & (pixel < pixels)
-        start, there = (index // blocks).to(tl.int64) * pixels * inner, inside[:, None] & real[None, :]
-        value = tl.load(u + start + (y * width + x)[:, None] * inner + channel[None, :], mask=there, other=0)
-        d = tl.load(d_m + start + pixel[:, None] * inner + channel[None, :], mask=there, other=0)
+        image, there = (index // blocks).to(tl.int64), inside[:, None] & real[None, :]
+        where = image * u_stride + (y * width + x)[:, None] * inner + channel[None, :]
+        value = tl.load(u + where, mask=there, other=0)
+        where = (image * pixels + pixel[:, None]) * inner + channel[None, :]
+        d = tl.load(d_m + where, mask=there, other=0)
         total += value.to(tl.float32) * d.to(tl.float32)
     row = (tl.program_id(0) * tl.num_programs(1) + tap) * inner
     _add_to(totals, row + channel, tl.sum(total, 0), real)
@@ -352,7 +382,9 @@ def project(h, matrix, bias, projected, rstd, h_stride, pixels, width, channels,
     at, column = tl.arange(0, CHANNELS), tl.arange(0, LANES)
     inside, own, real = pixel < pixels, at < channels, column < width
     there = inside[:, None] & own[None, :]
-    value = tl.load(h + image * h_stride + pixel.to(tl.int64)[:, None] * channels + at[None, :], mask=there, other=0)
+    value = tl.load(
+        h + image * h_stride + pixel.to(tl.int64)[:, None] * channels + at[None, :], mask=there, other=0
+    )
     _, r = _normalised(value.to(tl.float32), own, channels, True)
     tl.store(rstd + image * pixels + pixel[:, None], r, mask=inside[:, None])
     for part in tl.static_range(3):
@@ -395,7 +427,9 @@ def _weights(q, k, bias, absent, head, size, n, token, count, tokens, column, HO
     own = (column >= head * size) & (column < (head + 1) * size)
     logits = tl.dot(tl.where(own[None, :], q, 0.0).to(q.dtype), tl.trans(k), input_precision=PRECISION)
     known = (n < count)[:, None] & (token < tokens)[None, :]
-    logits += tl.load(bias + (head * count + n[:, None]) * tokens + token[None, :], mask=known, other=0).to(tl.float32)
+    logits += tl.load(bias + (head * count + n[:, None]) * tokens + token[None, :], mask=known, other=0).to(
+        tl.float32
+    )
     if HOLES:
         empty = tl.load(absent + token, mask=token < tokens, other=0)
         logits = tl.where((empty != 0)[None, :], ABSENT, logits)
@@ -415,25 +449,51 @@ def attend(h, projected, share, absent, bias, output, output_bias, attended, ref
     own, real, size = at < channels, column < width, width // heads
     first = image * pixels + line * line_step
     share += line * share_stride
-    k = _tokens(projected, share, 1, first, pixel_step, count, tokens, width, PRECISION, PIXELS, TOKENS, LANES)
-    v = _tokens(projected, share, 2, first, pixel_step, count, tokens, width, PRECISION, PIXELS, TOKENS, LANES)
-    weight = tl.load(output + column[:, None] * channels + at[None, :], mask=real[:, None] & own[None, :], other=0)
+    k = _tokens(
+        projected, share, 1, first, pixel_step, count, tokens, width, PRECISION, PIXELS, TOKENS, LANES
+    )
+    v = _tokens(
+        projected, share, 2, first, pixel_step, count, tokens, width, PRECISION, PIXELS, TOKENS, LANES
+    )
+    weight = tl.load(
+        output + column[:, None] * channels + at[None, :], mask=real[:, None] & own[None, :], other=0
+    )
     offset = tl.load(output_bias + at, mask=own, other=0).to(tl.float32)
     for start in range(0, count, PIXELS):
         n = start + tl.arange(0, PIXELS)
         row, inside = (line * line_step + n.to(tl.int64) * pixel_step)[:, None], (n < count)[:, None]
         q = tl.load(
-            projected + (image * pixels + row) * (3 * width) + column[None, :], mask=inside & real[None, :], other=0
+            projected + (image * pixels + row) * (3 * width) + column[None, :],
+            mask=inside & real[None, :],
+            other=0,
         )
         total = tl.zeros((PIXELS, LANES), tl.float32)
         for head in range(heads):
             p, mine = _weights(
-                q, k, bias, absent + line * absent_stride, head, size, n, token, count, tokens, column, HOLES, PRECISION
+                q,
+                k,
+                bias,
+                absent + line * absent_stride,
+                head,
+                size,
+                n,
+                token,
+                count,
+                tokens,
+                column,
+                HOLES,
+                PRECISION,
             )
-            total += tl.dot(p.to(v.dtype), tl.where(mine[None, :], v, 0.0).to(v.dtype), input_precision=PRECISION)
+            total += tl.dot(
+                p.to(v.dtype), tl.where(mine[None, :], v, 0.0).to(v.dtype), input_precision=PRECISION
+            )
         low, there = total.to(v.dtype), inside & own[None, :]
-        tl.store(attended + (image * pixels + row) * width + column[None, :], low, mask=inside & real[None, :])
-        value = tl.load(h + image * h_stride + row * channels + at[None, :], mask=there, other=0).to(tl.float32)
+        tl.store(
+            attended + (image * pixels + row) * width + column[None, :], low, mask=inside & real[None, :]
+        )
+        value = tl.load(h + image * h_stride + row * channels + at[None, :], mask=there, other=0).to(
+            tl.float32
+        )
         value += tl.dot(low, weight, input_precision=PRECISION) + offset[None, :]
         place = refined + image * refined_stride + row * channels + at[None, :]
         tl.store(place, value.to(refined.dtype.element_ty), mask=there)
@@ -453,9 +513,15 @@ def attend_back(d, projected, rstd, share, absent, bias, output, d_projected, d_
     own, real, size = at < channels, column < width, width // heads
     first, program = image * pixels + line * line_step, image * tl.num_programs(0) + line
     share += line * share_stride
-    k = _tokens(projected, share, 1, first, pixel_step, count, tokens, width, PRECISION, PIXELS, TOKENS, LANES)
-    v = _tokens(projected, share, 2, first, pixel_step, count, tokens, width, PRECISION, PIXELS, TOKENS, LANES)
-    weight = tl.load(output + column[None, :] * channels + at[:, None], mask=real[None, :] & own[:, None], other=0)
+    k = _tokens(
+        projected, share, 1, first, pixel_step, count, tokens, width, PRECISION, PIXELS, TOKENS, LANES
+    )
+    v = _tokens(
+        projected, share, 2, first, pixel_step, count, tokens, width, PRECISION, PIXELS, TOKENS, LANES
+    )
+    weight = tl.load(
+        output + column[None, :] * channels + at[:, None], mask=real[None, :] & own[:, None], other=0
+    )
     d_k, d_v = tl.zeros((TOKENS, LANES), tl.float32), tl.zeros((TOKENS, LANES), tl.float32)
     sum_q = tl.zeros((PIXELS, LANES), tl.float32)
     for start in range(0, count, PIXELS):
@@ -468,7 +534,19 @@ def attend_back(d, projected, rstd, share, absent, bias, output, d_projected, d_
         d_q = tl.zeros((PIXELS, LANES), tl.float32)
         for head in range(heads):
             p, mine = _weights(
-                q, k, bias, absent + line * absent_stride, head, size, n, token, count, tokens, column, HOLES, PRECISION
+                q,
+                k,
+                bias,
+                absent + line * absent_stride,
+                head,
+                size,
+                n,
+                token,
+                count,
+                tokens,
+                column,
+                HOLES,
+                PRECISION,
             )
             d_mine = tl.where(mine[None, :], d_attended, 0.0).to(v.dtype)
             d_p = tl.dot(d_mine, tl.trans(v), input_precision=PRECISION)
@@ -493,7 +571,10 @@ def attend_back(d, projected, rstd, share, absent, bias, output, d_projected, d_
         n = start + tl.arange(0, PIXELS)
         row, inside = (first + n.to(tl.int64) * pixel_step)[:, None], (n < count)[:, None]
         there = inside & real[None, :]
-        means, r = _means(share, n, token, count, tokens).to(v.dtype), tl.load(rstd + row, mask=inside, other=0)
+        means, r = (
+            _means(share, n, token, count, tokens).to(v.dtype),
+            tl.load(rstd + row, mask=inside, other=0),
+        )
         by_k = tl.dot(means, d_k.to(v.dtype), input_precision=PRECISION)
         by_v = tl.dot(means, d_v.to(v.dtype), input_precision=PRECISION)
         place = d_projected + row * (3 * width) + column[None, :]
@@ -509,7 +590,8 @@ def attend_back(d, projected, rstd, share, absent, bias, output, d_projected, d_
 
 @triton.jit
 def project_back(h, d, matrix, bias, projected, d_projected, rstd, totals, h_stride, pixels, width, channels,
-                 PRECISION: tl.constexpr, PIXELS: tl.constexpr, LANES: tl.constexpr, CHANNELS: tl.constexpr):  # fmt: skip
+                 PRECISION: tl.constexpr,
+                 PIXELS: tl.constexpr, LANES: tl.constexpr, CHANNELS: tl.constexpr):  # fmt: skip
     """Turn the derivative by the refined map into that by h, in place; add up d, a row of F a block.
 
     dL/dh = dL/d(refined) + W d_s - (h - mean) r (d_s . (projected - b)) / F, where d_s is r times that by projected.
