@@ -27,7 +27,7 @@ WARM = (
     "data.sources.cds",
     "pipeline.scoring",
 )
-STAGES = ("download", "prepare", "train", "embed", "cluster_report")
+STAGES = ("download", "prepare", "train", "embed", "cluster_report", "ablation")
 
 
 class Operations:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import shutil
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +21,7 @@ import pytest
 from tests.cds_server import KEY, FakeCds
 from tests.data.cds.conftest import answer
 from tests.faults.conftest import ROAD
-from tests.faults.road import Ended, Stages, content
+from tests.faults.road import WORDS, Ended, Stages, content
 from tests.pipeline.test_download_cds import FAST
 
 pytestmark = pytest.mark.faults
@@ -71,6 +72,28 @@ def test_killed_anywhere_it_ends_as_an_undisturbed_run(
 ) -> None:
     folder, whole = travelled[stage]
     disturb(partial(stages.run, stage), lambda: before(stage), whole, content(folder), stage)
+
+
+ABLATION = (*WORDS, "experiment=seasonal", "ablation.seeds=[0]", "ablation.measure=false", "trainer.max_epochs=1")
+
+
+def test_an_ablation_killed_anywhere_ends_with_the_same_table(
+    stages: Stages, travelled: dict[str, tuple[Path, Ended]], tmp_path: Path
+) -> None:
+    """It prepares, trains, embeds and scores, all of which goes on from where it was."""
+    downloaded, _ = travelled["download"]
+    places = (tmp_path / str(number) for number in itertools.count())
+
+    def begin() -> Path:
+        return shutil.copytree(downloaded, next(places))
+
+    first = begin()
+    whole = stages.run("ablation", first, ABLATION)
+    assert whole.status == 0, whole.said
+    disturb(
+        lambda folder, **fate: stages.run("ablation", folder, ABLATION, **fate),
+        begin, whole, content(first), "ablation",
+    )  # fmt: skip
 
 
 CDS = (
