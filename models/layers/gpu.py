@@ -25,16 +25,18 @@ from models.layers.lines import LineWeights, Tokens
 if TYPE_CHECKING:
     from models.layers.sequence import Plan, Weights
 
+OLDEST = 8, 0  # compute capability
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 PIXELS = 64  # that a program takes at once
 CELL = 64, 64  # pixels and hidden channels that a program of the cell takes at once
 CELL_BACK = 32, 64  # of its derivative, which needs more room for each
-GATE_CHANNELS = 128  # channels of the gates at once, of the derivative by V
+GATE_CHANNELS = 64  # channels of the gates at once, of the derivative by V
 TAP_PIXELS, TAP_PROGRAMS = 128, 64  # of the derivative by one tap of the branches
 ROWS = 64  # of sums that are read at once
 SMALLEST = 16  # side of a matrix that is multiplied
 MOST_TOKENS = 64  # of a line that the passes can do
-MOST_CHANNELS = 256  # of maps whose lines the passes can do
+MOST_CHANNELS = 128  # of maps whose lines the passes can do
+MOST_INNER = 64  # C_b for which a program has room
 
 
 def serves(x: Tensor) -> bool:
@@ -49,6 +51,8 @@ def obstacle() -> str | None:
         from models.layers.kernels import passes
     except ImportError:
         return "Triton is not installed"
+    if torch.cuda.is_available() and torch.cuda.get_device_capability() < OLDEST:
+        return "the GPU has no units for bfloat16"
     try:  # compiles, which needs a C compiler and a GPU that Triton knows
         passes.probe[(1,)](torch.zeros(1, device="cuda"))
     except Exception as error:  # whatever it is, torch's own operations can do without
@@ -145,7 +149,7 @@ class _Loop:
         branches = Branches(weights.kernels, plan.dilations, plan.pad_mode)
         check_reach(self.height, self.width, max(branches.reaches()), plan.pad_mode)
         self.places = self.taps.places.int()
-        one = torch.ones(self.inner, device=self.x.device)
+        one = torch.ones(self.inner, dtype=torch.float32, device=self.x.device)
         self.norm = weights.norm or Norm(one, one)
         even = one.new_full((self.pixels,), 1 / self.pixels)
         self.share = even if plan.share is None else plan.share.float().contiguous()
@@ -177,7 +181,7 @@ class _Loop:
 
     def new(self, *shape: int) -> Tensor:
         """Return room for sums, float32."""
-        return torch.empty(shape, device=self.x.device)
+        return torch.empty(shape, dtype=torch.float32, device=self.x.device)
 
     def map(self, channels: int) -> Tensor:
         """Return room for a map `(B, P, channels)`."""

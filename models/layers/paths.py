@@ -31,6 +31,8 @@ def obstacle(layer: FAConvLSTM, x: Tensor, state: FAConvLSTMState | None) -> str
     if x.is_cuda:
         if any(tensor.dtype not in gpu.TYPES for tensor in tensors):
             return "on a GPU tensors must have at most 32 bits"
+        if layer.gates.project_x.out_features > gpu.MOST_INNER:
+            return f"on a GPU the bottleneck may have {gpu.MOST_INNER} channels"
         if gpu.obstacle():
             return gpu.obstacle()
     elif len({tensor.dtype for tensor in tensors}) > 1 or x.dtype not in (torch.float32, torch.float64):

@@ -74,7 +74,13 @@ def test_killed_anywhere_it_ends_as_an_undisturbed_run(
     disturb(partial(stages.run, stage), lambda: before(stage), whole, content(folder), stage)
 
 
-ABLATION = (*WORDS, "experiment=seasonal", "ablation.seeds=[0]", "ablation.measure=false", "trainer.max_epochs=1")
+ABLATION = (
+    *WORDS,
+    "experiment=seasonal",
+    "ablation.seeds=[0]",
+    "ablation.measure=false",
+    "trainer.max_epochs=1",
+)
 
 
 def test_an_ablation_killed_anywhere_ends_with_the_same_table(
