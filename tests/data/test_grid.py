@@ -37,6 +37,10 @@ def test_one_latitude_has_weight_one() -> None:
         (np.arange(-180, 177.5, 2.5), False),
         (np.arange(-80, 40, 2.5), False),
         (np.array([0.0]), False),
+        (np.array([0.0, 180.0]), True),
+        (np.array([0.0, 120.0]), False),
+        (np.array([0.0, 100.0, 240.0]), False),  # uneven
+        (np.arange(0, 360, 2.5) * 1.01, False),  # 3.6 degrees beyond
     ],
 )
 def test_cyclic(longitude: np.ndarray, cyclic: bool) -> None:

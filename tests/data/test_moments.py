@@ -3,9 +3,11 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data import moments
 from data.moments import Moments
 
 
@@ -66,3 +68,21 @@ def test_they_survive_being_saved() -> None:
     again = Moments.from_arrays(found.arrays("p_"), "p_")
     assert again.count == 4
     np.testing.assert_array_equal(again.ax, found.ax)
+
+
+@pytest.mark.parametrize("regressors", [0, 2])
+def test_blocks_of_many_pieces_equal_one_computation(
+    regressors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moments, "PIECE_STEPS", 4)
+    monkeypatch.setattr(moments, "PIECE_VALUES", 12)
+    rng = np.random.default_rng(3)
+    a, x = rng.normal(3, 1, (11, regressors)), 280 + rng.standard_normal((11, 2, 5))
+    found = Moments.of(a, x)
+    for name, expected in zip(("mean_a", "mean_x", "aa", "ax", "xx"), naive(a, x), strict=True):
+        np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-12, atol=1e-9)
+
+
+def test_nothing_is_left_where_the_line_is_the_field() -> None:
+    a = np.arange(6.0)[:, None]
+    assert Moments.of(a, 2 * a).residual_squares(np.full((1, 1), 2.0)) == pytest.approx(0, abs=1e-9)

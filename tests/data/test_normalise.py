@@ -114,6 +114,40 @@ def test_a_variable_that_does_not_vary_is_refused() -> None:
         fit(raw)
 
 
+def scaled(size: float, variance: float, **changes: object) -> normalise.Scaling:
+    """Of a variable with the same size and variance in every cell."""
+    cells = np.ones((2, 3))
+    left = Fit(np.zeros((1, 2, 3)), 0 * cells, variance * cells)
+    chosen = {"mask": cells > 0, "area_weight": AREA, "by_cell": False, **changes}
+    return normalise.scaling("z500", left, size * cells, **chosen)
+
+
+def test_what_varies_by_a_millionth_of_its_largest_value_is_not_constant() -> None:
+    largest = 1e4
+    assert scaled(largest, (2e-6 * largest) ** 2).scale == pytest.approx(2e-6 * largest)
+    with pytest.raises(DataError, match="does not vary"):
+        scaled(largest, (0.5e-6 * largest) ** 2)
+    small = np.ones((2, 3))
+    small[0, 0] = 1e8
+    with pytest.raises(DataError, match="does not vary"):  # by the largest cell
+        normalise.scaling(
+            "z500", Fit(np.zeros((1, 2, 3)), 0 * small, 0 * small + 1), small,
+            small > 0, AREA, by_cell=False,
+        )  # fmt: skip
+    assert scaled(0, 1e-20).scale == pytest.approx(1e-10)  # a variable of anomalies may be small
+
+
+def test_cells_that_do_not_exist_count_for_nothing() -> None:
+    mask = np.array([[True, True, False], [True, True, True]])
+    left = Fit(np.zeros((1, 2, 3)), np.where(mask, 3.0, 50), np.where(mask, 4.0, 900))
+    found = normalise.scaling("z500", left, np.ones((2, 3)), mask, AREA, by_cell=False)
+    assert (found.mean, found.scale) == (pytest.approx(3), pytest.approx(2))
+    by_cell = normalise.scaling("z500", left, np.ones((2, 3)), mask, AREA, by_cell=True)
+    assert by_cell.mean == 0
+    np.testing.assert_allclose(by_cell.cell, 1)
+    np.testing.assert_allclose(by_cell.offset, np.where(mask, 3, 0))
+
+
 def test_a_variable_that_is_nowhere_is_refused() -> None:
     raw = record()
     raw[5, 1] = np.nan
