@@ -449,6 +449,7 @@ def attend(h, projected, share, absent, bias, output, output_bias, attended, ref
     own, real, size = at < channels, column < width, width // heads
     first = image * pixels + line * line_step
     share += line * share_stride
+    absent += line * absent_stride
     k = _tokens(
         projected, share, 1, first, pixel_step, count, tokens, width, PRECISION, PIXELS, TOKENS, LANES
     )
@@ -470,19 +471,7 @@ def attend(h, projected, share, absent, bias, output, output_bias, attended, ref
         total = tl.zeros((PIXELS, LANES), tl.float32)
         for head in range(heads):
             p, mine = _weights(
-                q,
-                k,
-                bias,
-                absent + line * absent_stride,
-                head,
-                size,
-                n,
-                token,
-                count,
-                tokens,
-                column,
-                HOLES,
-                PRECISION,
+                q, k, bias, absent, head, size, n, token, count, tokens, column, HOLES, PRECISION
             )
             total += tl.dot(
                 p.to(v.dtype), tl.where(mine[None, :], v, 0.0).to(v.dtype), input_precision=PRECISION
@@ -513,6 +502,7 @@ def attend_back(d, projected, rstd, share, absent, bias, output, d_projected, d_
     own, real, size = at < channels, column < width, width // heads
     first, program = image * pixels + line * line_step, image * tl.num_programs(0) + line
     share += line * share_stride
+    absent += line * absent_stride
     k = _tokens(
         projected, share, 1, first, pixel_step, count, tokens, width, PRECISION, PIXELS, TOKENS, LANES
     )
@@ -534,25 +524,13 @@ def attend_back(d, projected, rstd, share, absent, bias, output, d_projected, d_
         d_q = tl.zeros((PIXELS, LANES), tl.float32)
         for head in range(heads):
             p, mine = _weights(
-                q,
-                k,
-                bias,
-                absent + line * absent_stride,
-                head,
-                size,
-                n,
-                token,
-                count,
-                tokens,
-                column,
-                HOLES,
-                PRECISION,
+                q, k, bias, absent, head, size, n, token, count, tokens, column, HOLES, PRECISION
             )
             d_mine = tl.where(mine[None, :], d_attended, 0.0).to(v.dtype)
             d_p = tl.dot(d_mine, tl.trans(v), input_precision=PRECISION)
             d_logits = p * (d_p - tl.sum(p * d_p, 1)[:, None])
             if HOLES:
-                empty = tl.load(absent + line * absent_stride + token, mask=token < tokens, other=0)
+                empty = tl.load(absent + token, mask=token < tokens, other=0)
                 d_logits = tl.where((empty != 0)[None, :], 0.0, d_logits)
             d_logits = tl.where(inside, d_logits, 0.0)
             known = inside & (token < tokens)[None, :]
