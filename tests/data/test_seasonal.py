@@ -19,6 +19,20 @@ def test_first_harmonic_by_hand() -> None:
     np.testing.assert_allclose(features, [[0, 1], [1, 0]], atol=1e-5)
 
 
+def test_harmonics_come_as_they_are_named() -> None:
+    times = pd.date_range("2003-02-01", periods=4, freq="6h")
+    features, names = seasonal.encode(times, count=2)
+    assert names == ["sin_year_1", "cos_year_1", "sin_year_2", "cos_year_2", "sin_day", "cos_day"]
+    assert features.shape == (4, 6)
+    phase = 2 * np.pi * seasonal.day_of_year(times) / 365.2425
+    expected = np.stack([np.sin(phase), np.cos(phase), np.sin(2 * phase), np.cos(2 * phase)], axis=1)
+    np.testing.assert_allclose(features[:, :4], expected, atol=1e-6)
+
+
+def test_one_step_is_no_series_of_hours() -> None:
+    assert seasonal.encode(pd.DatetimeIndex(["2003-01-01T06"]))[0].shape == (1, 8)
+
+
 def test_the_encoding_is_continuous_over_new_year_and_leap_day() -> None:
     times = pd.date_range("2003-01-01", "2005-12-31", freq="D")
     features, _ = seasonal.encode(times, count=4)
