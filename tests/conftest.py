@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 # the same examples in every run: quick, and a failure comes again; HYPOTHESIS_PROFILE=search looks further
@@ -16,6 +17,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 # Where several run tests at once, each and the processes that it starts have one thread.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Triton reads this when it is imported, which torch may do before a test asks for it.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
