@@ -54,6 +54,10 @@ def test_block_length_of_an_ar1_process(memory: float) -> None:
     assert np.mean(found) == pytest.approx(expected, rel=0.15)
 
 
+def test_a_block_is_a_day_at_least() -> None:
+    assert block_length(np.random.default_rng(1).normal(size=100), one_segment(100)) == 1
+
+
 def test_a_series_without_memory_or_variance_has_short_blocks() -> None:
     white = [block_length(red_noise(2000, 0.0, seed)[:, 0], one_segment(2000)) for seed in range(20)]
     assert np.median(white) < 6

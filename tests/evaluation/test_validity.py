@@ -22,6 +22,24 @@ def test_four_points_by_hand() -> None:
     assert scores["calinski_harabasz"] == pytest.approx((16 / 1) / (1 / 2))
 
 
+def test_which_scores_are_better() -> None:
+    """What separates well is better than what does not, by every index."""
+    good, bad = score_labelings(FOUR_POINTS * 10, [TWO_PAIRS, np.array([0, 1, 0, 1])])
+    assert {index: good[index] > bad[index] for index in good} == {
+        index: validity.HIGHER_IS_BETTER[index] for index in good
+    }
+    assert all(
+        validity.HIGHER_IS_BETTER[index] for index in ("explained_variance", "ari", "nmi", "classifiability")
+    )
+
+
+def test_calinski_harabasz_does_not_depend_on_where_the_centres_are_counted_from() -> None:
+    centres, sizes = np.array([[0.0, 1.0], [4.0, 1.0], [2.0, 5.0]]), np.array([3.0, 5.0, 9.0])
+    assert validity.calinski_harabasz(centres + 7, sizes, 2.5) == pytest.approx(
+        validity.calinski_harabasz(centres, sizes, 2.5)
+    )
+
+
 def test_cosine_silhouette_by_hand() -> None:
     # two directions at right angles: distance 0 within, 1 between
     points = np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0], [0.0, 1.0]])
