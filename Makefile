@@ -83,7 +83,7 @@ test: setup  ## all tests
 	@$(PY) -m pytest $(SPREAD) $(ARGS)
 
 fault-test: setup  ## stages killed at random moments, full disks, damaged files; KILLS=25 a stage is the long form
-	@FAULT_KILLS=$(KILLS) $(PY) -m pytest tests/faults -m faults $(ARGS)
+	@FAULT_KILLS=$(KILLS) $(PY) -m pytest tests/faults -m faults $(SPREAD:loadfile=worksteal) $(ARGS)
 
 coverage: setup  ## all tests, and the lines that they run: fails under 90 %, and shows what no test runs
 	@$(PY) -m pytest $(SPREAD) --cov --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)

@@ -243,7 +243,7 @@ def test_what_is_interrupted_says_so_and_leaves_nothing_running(
     )
     wait_for(lambda: middle_of_a_run(tmp_path), process)
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert err.decode().splitlines()[-1] == "Interrupted; run the same command again to go on."
     assert "Traceback" not in err.decode()
