@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import settings
 
 # the same examples in every run: quick, and a failure comes again; HYPOTHESIS_PROFILE=search looks further
@@ -18,8 +17,15 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+def _has_gpu() -> bool:
+    import torch  # not before the number of threads is said
+
+    return torch.cuda.is_available()
+
+
 # Triton reads this when it is imported, which torch may do before a test asks for it.
-if not torch.cuda.is_available():
+if not _has_gpu():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
