@@ -75,10 +75,21 @@ class Artifact:
             return None
         return manifest
 
+    @property
+    def part(self) -> Path:
+        """Where it is written until it is whole."""
+        return self.path.with_name(f"{self.path.name}.part")
+
     def is_current(self) -> bool:
-        """Whether the artifact is complete, whole, and made from just these settings and inputs."""
+        """Whether the artifact is complete, whole, and made from just these settings and inputs.
+
+        What a writing that was killed after its last step has left beside it is removed.
+        """
         manifest = self.manifest()
-        return manifest is not None and manifest.get("digest") == self.digest
+        if manifest is None or manifest.get("digest") != self.digest:
+            return False
+        locks.sweep(self.path, self.part)
+        return True
 
     @contextmanager
     def writing(self, *, beside: Sequence[Path] = (), **notes: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -96,7 +107,7 @@ class Artifact:
             PipelineError: if another process is at it.
         """
         remote = places.is_remote(self.path)
-        part = self.path if remote else self.path.with_name(f"{self.path.name}.part")
+        part = self.path if remote else self.part
         with locks.holding(self.path):
             if remote:
                 remove(self.manifest_path)
@@ -125,7 +136,7 @@ class Artifact:
         Raises:
             PipelineError: if another process on this machine is at it.
         """
-        part = part or self.path.with_name(f"{self.path.name}.part")
+        part = part or self.part
         whole = self.whole_in(part)
         with locks.holding(part if whole == self.path else self.path):
             part.mkdir(parents=True, exist_ok=True)

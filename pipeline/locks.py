@@ -13,7 +13,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,8 @@ def holding(path: Path) -> Iterator[None]:
     Raises:
         PipelineError: if one is at it; the message says which.
     """
-    if places.is_remote(path):
-        yield
-        return
-    lock = path.absolute().with_name(f"{path.name}.lock")
-    if lock in _mine or any(os.environ.get(name, "0") not in ("", "0") for name in RANKS):
+    lock = _lock(path)
+    if lock is None or lock in _mine:
         yield
         return
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +51,23 @@ def holding(path: Path) -> Iterator[None]:
             missing_ok=True
         )  # while it is held: whoever waits for this file sees that it is another's
         os.close(handle)
+
+
+def sweep(path: Path, *left: Path) -> None:
+    """Removes the lock of a process that was killed once the artifact was there, and what else it left."""
+    lock = _lock(path)
+    if lock is None or lock in _mine or not lock.exists():
+        return
+    with suppress(PipelineError, OSError), holding(path):  # a living one's, or not this user's to remove
+        for stray in left:
+            places.remove(stray)
+
+
+def _lock(path: Path) -> Path | None:
+    """The lock's file; None where there are no locks, and in a process whose first one holds it."""
+    if places.is_remote(path) or any(os.environ.get(name, "0") not in ("", "0") for name in RANKS):
+        return None
+    return path.absolute().with_name(f"{path.name}.lock")
 
 
 def _take(lock: Path, path: Path) -> int:

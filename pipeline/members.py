@@ -70,8 +70,10 @@ class Member:
         if self.cfg is None or not self.prepared().is_current():
             return None
         run = train.run_artifact(self.settings)
-        done = run.is_current() and embed.embeddings_artifact(run).is_current()
-        return run if done else None
+        if not (run.is_current() and embed.embeddings_artifact(run).is_current()):
+            return None
+        locks.sweep(run.path.parent)
+        return run
 
     def failure(self) -> str:
         """Why there is no run, in a sentence; empty where there is one."""

@@ -97,8 +97,7 @@ def make(cfg: DictConfig) -> bool:
 
 def work_folder(cfg: DictConfig, prepared: Artifact) -> Path:
     """Where what is done lies until all is: beside the store, or of one in an object store under paths.runs."""
-    beside = prepared.path.with_name(f"{prepared.path.name}.part")
-    return runs_folder(cfg) / beside.name if places.is_remote(beside) else beside
+    return runs_folder(cfg) / prepared.part.name if places.is_remote(prepared.path) else prepared.part
 
 
 def fit(fields: Fields, periods: Periods, folder: Path, workers: Workers) -> Fitted:

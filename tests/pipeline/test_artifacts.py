@@ -47,6 +47,16 @@ def test_what_a_link_leads_to_is_not_removed(tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "file").exists()
 
 
+def test_a_kill_after_the_last_step_leaves_nothing_behind(tmp_path: Path) -> None:
+    one = artifact(tmp_path)
+    make(one)
+    held = sorted(tmp_path.iterdir())
+    one.part.mkdir()
+    (tmp_path / "raw.zarr.lock").touch()
+    assert one.is_current()
+    assert sorted(tmp_path.iterdir()) == held
+
+
 def test_complete_and_current(tmp_path: Path) -> None:
     one = artifact(tmp_path, start="2001")
     assert not one.is_current()

@@ -93,6 +93,25 @@ def test_what_a_killed_process_wrote_half_does_not_block(tmp_path: Path) -> None
         pass
 
 
+def test_what_a_killed_process_left_is_swept_and_what_a_living_one_holds_is_not(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    path, part = tmp_path / "a.zarr", tmp_path / "a.zarr.part"
+    part.mkdir()
+    locks.sweep(path, part)
+    assert part.exists()
+    holder.kill()
+    holder.wait()
+    with locks.holding(path):  # the process's own
+        locks.sweep(path, part)
+        assert part.exists()
+    locks.sweep(path, part)  # no lock: it is being left for whoever goes on
+    assert part.exists()
+    (tmp_path / "a.zarr.lock").touch()
+    locks.sweep(path, part)
+    assert not list(tmp_path.iterdir())
+
+
 def test_processes_that_share_in_the_work_of_another_do_not_ask(
     tmp_path: Path, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
