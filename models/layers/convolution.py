@@ -13,10 +13,13 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.errors import ModelError, check_choice, check_odd, check_whole
+from models.layers.modes import plain
+from models.layers.product import THIN, convolution
 
 PAD_MODES = ("zeros", "cylinder", "circular")
 
@@ -69,6 +72,7 @@ class PaddedConv2d(nn.Conv2d):
         self.reach = dilation * (kernel_size - 1) // 2
         self.pad_mode = pad_mode
         inner = self.reach if pad_mode == "zeros" else 0
+        self.thin = stride == dilation == groups == 1 and bias and in_channels * kernel_size**2 <= THIN
         super().__init__(
             in_channels, out_channels, kernel_size, stride, inner, dilation, groups=groups, bias=bias
         )
@@ -77,6 +81,8 @@ class PaddedConv2d(nn.Conv2d):
         """Convolve `x (B, C_in, H, W)`."""
         if self.pad_mode != "zeros" and self.reach > 0:
             x = pad(x, self.reach, self.pad_mode)
+        if self.thin and torch.is_grad_enabled() and plain(x, self.weight):
+            return convolution(x, self.weight, cast(Tensor, self.bias), cast(int, self.padding[0]))
         return super().forward(x)
 
 

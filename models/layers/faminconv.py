@@ -19,7 +19,7 @@ from models.layers.axial import AxialAttention
 from models.layers.faconvlstm import BRANCHES, bottleneck_channels, pixel_weight
 from models.layers.minconv import MinConvLayer, memories
 from models.layers.mixing import MultiScaleMixing, SqueezeExcitation, channels_first, channels_last
-from models.layers.paths import transformed
+from models.layers.modes import plain
 from models.layers.product import affine
 
 
@@ -153,8 +153,8 @@ class FAMinConv(MinConvLayer):
         state = self.start(x) if state is None else state
         v = channels_last(self._attend(self.project_input(x), state.steps))
         maps = _pixelwise(self.to_gate, v), _pixelwise(self.to_candidate, v)
-        hidden = channels_first(self.remember(maps, channels_last(state.hidden)))
-        return hidden, FAMinConvState(hidden[:, -1], state.steps + x.shape[1])
+        hidden, last = map(channels_first, self.remember(maps, channels_last(state.hidden)))
+        return hidden, FAMinConvState(last, state.steps + x.shape[1])
 
     def advance(self, projected: Tensor, state: FAMinConvState) -> tuple[Tensor, FAMinConvState]:
         """Take one step with the projected input `(B, C_b, H, W)`."""
@@ -176,10 +176,7 @@ class FAMinConv(MinConvLayer):
 
 def _pixelwise(linear: nn.Linear, v: Tensor) -> Tensor:
     """Apply a linear layer to `v (..., C_b)`, by the quicker way where it can be taken."""
-    alike = v.dtype == linear.weight.dtype and not torch.is_autocast_enabled(v.device.type)
-    if alike and v.device.type == "cpu" and not transformed():
-        return affine(v, linear.weight, linear.bias)
-    return linear(v)
+    return affine(v, linear.weight, linear.bias) if plain(v, linear.weight) else linear(v)
 
 
 def _attention(

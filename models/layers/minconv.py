@@ -18,7 +18,7 @@ from models.layers import minimal
 from models.layers.base import RecurrentLayer
 from models.layers.convolution import PaddedConv2d
 from models.layers.memory import BLOCK, joined
-from models.layers.paths import transformed
+from models.layers.modes import transformed
 
 PIECE = 2**23  # bytes of a large convolution that are made at a time, and still cached when they are read
 
@@ -73,16 +73,16 @@ class MinConvLayer(RecurrentLayer):
         """Run over `x (B, T, C, H, W)`, all steps at once, from `state` or from zero."""
         self._check(x, ("B", "T", "C", "H", "W"))
         state = self.start(x) if state is None else state
-        hidden = self.remember([self.project_input(x)], state.hidden)
-        return hidden, MinConvState(hidden[:, -1])
+        hidden, last = self.remember([self.project_input(x)], state.hidden)
+        return hidden, MinConvState(last)
 
     def advance(self, projected: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Take one step with the projected input `(B, n F, H, W)`."""
         hidden = minimal.step(projected, state.hidden, self.form)
         return hidden, MinConvState(hidden)
 
-    def remember(self, parts: Sequence[Tensor], start: Tensor) -> Tensor:
-        """Return the memory after each step, see `models.layers.minimal.remember`."""
+    def remember(self, parts: Sequence[Tensor], start: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the memory after each step and after the last, see `models.layers.minimal.remember`."""
         fused = start.device.type == "cpu" and not transformed()
         return minimal.remember(parts, start, self.form, scan_by=self.scan, fused=fused)
 

@@ -24,16 +24,17 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from models.layers import scan
+from models.layers import scan, sweep
 from models.layers.memory import empty
 
+GATES = ("single", "exponential", "sigmoid")
 CANDIDATES = ("positive", "tanh", "identity")
 SCANS = ("linear", "doubling", "log")
 HALF = (torch.float16, torch.bfloat16)
 
 
 class Form(NamedTuple):
-    """The gate (`single`, `sigmoid` or `exponential`) and the candidate, one of CANDIDATES."""
+    """The gate, one of GATES, and the candidate, one of CANDIDATES."""
 
     gate: str
     candidate: str
@@ -42,6 +43,11 @@ class Form(NamedTuple):
     def parts(self) -> int:
         """How many maps the memory is made from."""
         return 2 if self.gate == "single" else 3
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """By which compiled passes know them."""
+        return GATES.index(self.gate), CANDIDATES.index(self.candidate)
 
 
 def candidate(c: Tensor, kind: str) -> Tensor:
@@ -76,8 +82,10 @@ def step(maps: Tensor, before: Tensor, form: Form) -> Tensor:
     )
 
 
-def remember(parts: Sequence[Tensor], start: Tensor, form: Form, *, scan_by: str, fused: bool) -> Tensor:
-    """Return h `(B, T, ...)` for all steps.
+def remember(
+    parts: Sequence[Tensor], start: Tensor, form: Form, *, scan_by: str, fused: bool
+) -> tuple[Tensor, Tensor]:
+    """Return h `(B, T, ...)` for all steps, and the last of it `(B, ...)`, to start from again.
 
     In half precision the scan is computed in float32.
 
@@ -92,15 +100,17 @@ def remember(parts: Sequence[Tensor], start: Tensor, form: Form, *, scan_by: str
     with torch.autocast(start.device.type, enabled=False):
         if parts[0].dtype in HALF:
             parts = [part.float() for part in parts]
-        start = start.to(parts[0].dtype)
+        start = start.to(parts[0].dtype).contiguous()
         if scan_by == "linear" and fused:
             return _Memory.apply(form, start, *parts)
         *gates, c = _separate(parts, form)
         k = gate_logit(gates, form.gate)
         if scan_by == "log":
-            return scan.log_scan(-functional.softplus(k), log_candidate(c) - functional.softplus(-k), start)
-        z = k.sigmoid()
-        return scan.doubling(1 - z, z * candidate(c, form.candidate), start)
+            h = scan.log_scan(-functional.softplus(k), log_candidate(c) - functional.softplus(-k), start)
+        else:
+            z = k.sigmoid()
+            h = scan.doubling(1 - z, z * candidate(c, form.candidate), start)
+        return h, h[:, -1]
 
 
 def _separate(parts: Sequence[Tensor], form: Form) -> Sequence[Tensor]:
@@ -111,39 +121,70 @@ class _Memory(Function):
     """h step by step, so that what a step needs stays in the cache; the gates are computed again backwards."""
 
     @staticmethod
-    def forward(ctx: Any, form: Form, start: Tensor, *parts: Tensor) -> Tensor:
-        *gates, c = _separate(parts, form)
-        h = empty(c.shape, c)
-        z, g = torch.empty_like(start), torch.empty_like(start)
-        before = start
-        for t in range(c.shape[1]):
-            _gate([part[:, t] for part in gates], form.gate, z)
-            _candidate(c[:, t], form.candidate, g)
-            before = torch.lerp(before, g, z, out=h[:, t])
+    def forward(ctx: Any, form: Form, start: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
+        maps = _separate(parts, form)
+        h = empty(maps[-1].shape, start)
+        compiled = sweep.passes(start, parts)
+        if compiled is None:
+            _forward(form, start, h, maps)
+        else:
+            sweep.forward(compiled, form.places, start, h, maps)
         ctx.form = form
         ctx.save_for_backward(start, h, *parts)
-        return h
+        ctx.set_materialize_grads(False)
+        return h, h[:, -1].clone()  # a view would have the derivative of all of h written for it
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_h: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, d_h: Tensor | None, d_last: Tensor | None) -> tuple[Tensor | None, ...]:
         start, h, *parts = ctx.saved_tensors
-        *gates, c = _separate(parts, ctx.form)
         d_parts = [empty(part.shape, part) for part in parts]
-        *d_gates, d_c = _separate(d_parts, ctx.form)
-        z, g, d, later = (torch.empty_like(start) for _ in range(4))
-        later.zero_()
-        for t in reversed(range(c.shape[1])):
-            now = [part[:, t] for part in gates]
-            torch.add(d_h[:, t], later, out=d)
-            _gate(now, ctx.form.gate, z)
-            _candidate(c[:, t], ctx.form.candidate, g)
-            torch.mul(d, z, out=later)  # by g
-            _candidate_backward(later, c[:, t], g, ctx.form.candidate, d_c[:, t])
-            g.sub_(h[:, t - 1] if t else start).mul_(d)  # by z
-            _gate_backward(g, z, now, ctx.form.gate, [part[:, t] for part in d_gates])
-            torch.sub(d, later, out=later)
-        return None, later, *d_parts
+        maps, d_maps = _separate(parts, ctx.form), _separate(d_parts, ctx.form)
+        d_start = torch.zeros_like(start)
+        if d_last is not None:
+            d_start.copy_(d_last)
+        d_h = start.new_zeros(()).expand_as(h) if d_h is None else d_h
+        compiled = sweep.passes(start, parts)
+        if compiled is None:
+            _backward(ctx.form, start, h, maps, d_h, d_start, d_maps)
+        else:
+            sweep.backward(compiled, ctx.form.places, start, h, maps, d_h, d_start, d_maps)
+        return None, d_start, *d_parts
+
+
+def _forward(form: Form, start: Tensor, h: Tensor, maps: Sequence[Tensor]) -> None:
+    """Write h."""
+    *gates, c = maps
+    z, g = torch.empty_like(start), torch.empty_like(start)
+    before = start
+    for t in range(c.shape[1]):
+        _gate([part[:, t] for part in gates], form.gate, z)
+        _candidate(c[:, t], form.candidate, g)
+        before = torch.lerp(before, g, z, out=h[:, t])
+
+
+def _backward(
+    form: Form,
+    start: Tensor,
+    h: Tensor,
+    maps: Sequence[Tensor],
+    d_h: Tensor,
+    later: Tensor,
+    d_maps: Sequence[Tensor],
+) -> None:
+    """Write the derivatives by the maps, and that by the start in place of `later`, that by the last h."""
+    (*gates, c), (*d_gates, d_c) = maps, d_maps
+    z, g, d = (torch.empty_like(start) for _ in range(3))
+    for t in reversed(range(c.shape[1])):
+        now = [part[:, t] for part in gates]
+        torch.add(d_h[:, t], later, out=d)
+        _gate(now, form.gate, z)
+        _candidate(c[:, t], form.candidate, g)
+        torch.mul(d, z, out=later)  # by g
+        _candidate_backward(later, c[:, t], g, form.candidate, d_c[:, t])
+        g.sub_(h[:, t - 1] if t else start).mul_(d)  # by z
+        _gate_backward(g, z, now, form.gate, [part[:, t] for part in d_gates])
+        torch.sub(d, later, out=later)
 
 
 def _gate(gates: Sequence[Tensor], gate: str, out: Tensor) -> None:
@@ -170,8 +211,9 @@ def _gate_backward(d: Tensor, z: Tensor, gates: Sequence[Tensor], gate: str, out
 
 def _candidate(c: Tensor, kind: str, out: Tensor) -> None:
     """Write g(c)."""
-    if kind == "positive":
-        torch.clamp(c, max=0, out=out).sigmoid_().add_(c.clamp(min=0))
+    if kind == "positive":  # of the two branches each is the greater where it holds
+        torch.sigmoid(c, out=out)
+        torch.maximum(out, c + 0.5, out=out)
     elif kind == "tanh":
         torch.mul(c, 2, out=out).sigmoid_().mul_(2).sub_(1)
     else:

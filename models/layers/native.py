@@ -2,8 +2,8 @@
 
 Compiled once for a processor, a compiler and a type into the user's cache folder (`~/.cache/faconvlstm`, or
 `$XDG_CACHE_HOME/faconvlstm`), in a few seconds. Without a compiler, or where anything of this fails, there are none,
-which is logged at level info; `models.layers.sequence` then does the same with torch's operations. So it does
-everywhere with `FACONVLSTM_NATIVE=0`. POSIX systems only. Several threads need torch's OpenMP to be GNU's or
+which is logged at level info; `models.layers.sequence` and `minimal` then do the same with torch's operations. So
+they do everywhere with `FACONVLSTM_NATIVE=0`. POSIX systems only. Several threads need torch's OpenMP to be GNU's or
 LLVM's with its entry points, since they run in torch's own pool: elsewhere there are passes for one thread alone.
 """
 
@@ -30,7 +30,10 @@ SOURCES = Path(__file__).parent / "kernels"
 # No flag that takes numbers to be finite: what is not a number must come out as such.
 FLAGS = ("-O2", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 DEFINES = {torch.float32: (), torch.float64: ("-DDOUBLE",)}
-NAMES = ("prepare", "forward", "attend", "hidden_again", "gather", "attend_back", "backward")
+NAMES = (
+    *("prepare", "forward", "attend", "hidden_again", "gather", "attend_back", "backward"),
+    *("remember", "remember_back"),
+)
 LONGEST = 64  # bytes of a vector
 SECONDS = 120  # that a compiler may take
 SWITCH = "FACONVLSTM_NATIVE"
@@ -55,6 +58,7 @@ class Passes(NamedTuple):
     plan: type[ctypes.Structure]
     step: type[ctypes.Structure]
     lines: type[ctypes.Structure]
+    sweep: type[ctypes.Structure]
 
 
 def passes(dtype: torch.dtype, threads: int, channels: int = 0) -> Passes | None:
@@ -90,9 +94,9 @@ def _load(dtype: torch.dtype, *defines: str) -> Passes | None:
         library.vector_bytes.restype = c_int64
         size = library.vector_bytes()
         lanes = size // torch.empty(0, dtype=dtype).element_size()
-        return Passes(library, size, lanes, *map(_structure, ("Plan", "Step", "Lines")))
+        return Passes(library, size, lanes, *map(_structure, ("Plan", "Step", "Lines", "Sweep")))
     except (OSError, AttributeError, KeyError, RuntimeError, subprocess.SubprocessError) as error:
-        _log.info("FAConvLSTM runs without compiled passes, more slowly: %s", error)
+        _log.info("layers run without compiled passes, more slowly: %s", error)
         return None
 
 

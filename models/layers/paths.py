@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
 from models.layers import gpu
 from models.layers.mixing import FactorisedGates
+from models.layers.modes import transformed
 
 if TYPE_CHECKING:
     from models.layers.faconvlstm import FAConvLSTM, FAConvLSTMState
@@ -44,15 +44,3 @@ def obstacle(layer: FAConvLSTM, x: Tensor, state: FAConvLSTMState | None) -> str
     ):
         return "the input is no plain tensor (B, T, C, H, W)"
     return None
-
-
-def transformed() -> bool:
-    """Whether a compiler, an exporter, torch.func, forward-mode derivatives or a counter of operations is at work.
-
-    torch has no public question for the last three; a version without the private ones is taken not to be at work.
-    """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return True
-    functorch = getattr(torch._C, "_are_functorch_transforms_active", bool)
-    modes = getattr(torch._C, "_len_torch_dispatch_stack", int)
-    return bool(functorch() or modes() > 0 or getattr(forward_ad, "_current_level", -1) >= 0)

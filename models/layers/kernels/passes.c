@@ -1,4 +1,5 @@
-/* The inner passes of FAConvLSTM and their derivatives; equations in cell.h, mixing.h and lines.h.
+/* The inner passes of FAConvLSTM and of the minimal memories, and their derivatives; equations in cell.h, mixing.h,
+   lines.h and sweep.h.
 
    Plain C with the vectors of GCC and Clang. Compiled and called by models/layers/native.py; everything is written for
    a REAL and compiled for float and double. Work is cut into fixed parts, one for each thread, and sums are
@@ -116,4 +117,5 @@ static const float TERM[] = {8.3125202534e-3f, 4.1890156909e-2f, 1.6667114649e-1
 #include "mixing.h"
 #include "cell.h"
 #include "lines.h"
+#include "sweep.h"
 #include "steps.h"

@@ -58,3 +58,17 @@ typedef struct {
     const void *token, *share, *absent;   /* (N,) int64; (1 or L, N); (1 or L, M padded) 1 for none in it, or null */
     void *d_project, *d_project_bias, *d_output, *d_output_bias, *d_bias; /* (threads, .), as above */
 } Lines;
+
+/* The memory of models/layers/minimal.py: maps of `size` numbers without gaps, steps and examples apart. */
+typedef struct {
+    int64_t batch, length, size;
+    int64_t gate, candidate;              /* places in GATES and CANDIDATES of models/layers/minimal.py */
+    int64_t map_example, map_step;        /* from example to example and step to step of the maps, in numbers */
+    int64_t d_h_example, d_h_step;
+    const void *first, *second, *c;       /* k and nothing, or f and i; the candidate */
+    const void *start;                    /* h_0 (B, size) */
+    void *h;                              /* (B, T, size) */
+    const void *d_h;                      /* null in a forward pass, as all below */
+    void *d_first, *d_second, *d_c;       /* laid out as the maps */
+    void *d_last;                         /* (B, size), by h_T, becomes that by h_0 */
+} Sweep;

@@ -48,4 +48,8 @@ void backward(const Plan *p, const Step *s, REAL *d_mean) {
 }
 #undef LARGEST
 
+void remember(const Plan *p, const Sweep *m) { in_parts(p, m, NULL, remember_part); }
+
+void remember_back(const Plan *p, const Sweep *m) { in_parts(p, m, NULL, remember_back_part); }
+
 int64_t vector_bytes(void) { return VECTOR_BYTES; }

@@ -1,0 +1,113 @@
+/* The memory of models/layers/minimal.py and its derivative,
+
+       h_t = h_(t-1) + z_t (g(c_t) - h_(t-1)),
+
+   a block of the map at a time through all steps, so that what goes from step to step stays in the first-level cache. */
+
+enum { SINGLE, EXPONENTIAL, SIGMOID };  /* what z is made of: k, or f and i */
+enum { POSITIVE, TANH, IDENTITY };      /* g */
+#define SWEPT ((int64_t)1024)           /* numbers of a block */
+
+INLINE vec sig(vec x) { return 1 / (1 + expo(-x)); }
+INLINE vec magnitude(vec x) { return larger(x, -x); }
+
+INLINE vec opened(const int gate, vec first, vec second) {
+    if (gate == SINGLE) return sig(first);
+    if (gate == EXPONENTIAL) return sig(second - first);
+    /* sig(i) / (sig(i) + sig(f)), by log sig(x) = min(x, 0) - log(1 + exp(-|x|)) */
+    vec far = larger(-first, all(0)) - larger(-second, all(0));
+    vec near = (1 + expo(-magnitude(second))) / (1 + expo(-magnitude(first)));
+    return 1 / (1 + expo(-far) * near);
+}
+
+INLINE vec candidate(const int kind, vec c) {
+    if (kind == POSITIVE) return larger(c + (REAL)0.5, sig(c)); /* of the two branches each is the greater where it holds */
+    if (kind == TANH) return 2 * sig(2 * c) - 1;
+    return c;
+}
+
+INLINE vec slope(const int kind, vec c, vec g) {
+    if (kind == TANH) return 1 - g * g;
+    if (kind == IDENTITY) return all(1);
+    bits above = (bits)(c >= all(0));
+    return (vec)(((bits)all(1) & above) | ((bits)(g * (1 - g)) & ~above));
+}
+
+INLINE void remember_some(const int gate, const int kind, int64_t n, const REAL *first, const REAL *second,
+                          const REAL *c, const REAL *before, REAL *h) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        vec z = opened(gate, load_some(first + i, n - i), gate == SINGLE ? all(0) : load_some(second + i, n - i));
+        vec old = load_some(before + i, n - i);
+        store_some(h + i, old + z * (candidate(kind, load_some(c + i, n - i)) - old), n - i);
+    }
+}
+
+/* d_last holds the derivative by h_t that later steps give, and then that by h_(t-1). */
+INLINE void remember_some_back(const int gate, const int kind, int64_t n, const REAL *first, const REAL *second,
+                               const REAL *c, const REAL *before, const REAL *d_h, REAL *d_last, REAL *d_first,
+                               REAL *d_second, REAL *d_c) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        vec f = load_some(first + i, n - i), s = gate == SINGLE ? all(0) : load_some(second + i, n - i);
+        vec x = load_some(c + i, n - i), z = opened(gate, f, s), g = candidate(kind, x);
+        vec d = load_some(d_h + i, n - i) + load_some(d_last + i, n - i), d_g = d * z;
+        vec d_k = d * (g - load_some(before + i, n - i)) * z * (1 - z);
+        store_some(d_c + i, d_g * slope(kind, x, g), n - i);
+        store_some(d_last + i, d - d_g, n - i);
+        store_some(d_first + i, gate == SINGLE ? d_k : gate == EXPONENTIAL ? -d_k : -d_k * sig(-f), n - i);
+        if (gate != SINGLE) store_some(d_second + i, gate == EXPONENTIAL ? d_k : d_k * sig(-s), n - i);
+    }
+}
+
+/* Call for the gate and the candidate that are asked for, which the compiler then knows. */
+#define OF_GATE(m, kind, call, ...)                                         \
+    switch ((m)->gate) {                                                    \
+    case SINGLE: call(SINGLE, kind, __VA_ARGS__); break;                    \
+    case EXPONENTIAL: call(EXPONENTIAL, kind, __VA_ARGS__); break;          \
+    default: call(SIGMOID, kind, __VA_ARGS__);                              \
+    }
+#define OF_FORM(m, call, ...)                                               \
+    switch ((m)->candidate) {                                               \
+    case POSITIVE: OF_GATE(m, POSITIVE, call, __VA_ARGS__) break;           \
+    case TANH: OF_GATE(m, TANH, call, __VA_ARGS__) break;                   \
+    default: OF_GATE(m, IDENTITY, call, __VA_ARGS__)                        \
+    }
+#define SHARE_OF_BLOCKS(p, m, part)                                                                         \
+    int64_t per_map = ((m)->size + SWEPT - 1) / SWEPT, total = (m)->batch * per_map;                        \
+    for (int64_t at = begin(p, total, part), end = begin(p, total, part + 1); at < end; at++)
+
+static void remember_part(const Plan *p, const void *given, const void *unused, int64_t part) {
+    (void)unused;
+    const Sweep *m = given;
+    SHARE_OF_BLOCKS(p, m, part) {
+        int64_t image = at / per_map, start = at % per_map * SWEPT;
+        int64_t n = start + SWEPT > m->size ? m->size - start : SWEPT;
+        const REAL *before = (const REAL *)m->start + image * m->size + start;
+        for (int64_t t = 0; t < m->length; t++) {
+            int64_t place = image * m->map_example + t * m->map_step + start;
+            REAL *h = (REAL *)m->h + (image * m->length + t) * m->size + start;
+            const REAL *first = (const REAL *)m->first + place, *second = (const REAL *)m->second + place;
+            OF_FORM(m, remember_some, n, first, second, (const REAL *)m->c + place, before, h)
+            before = h;
+        }
+    }
+}
+
+static void remember_back_part(const Plan *p, const void *given, const void *unused, int64_t part) {
+    (void)unused;
+    const Sweep *m = given;
+    SHARE_OF_BLOCKS(p, m, part) {
+        int64_t image = at / per_map, start = at % per_map * SWEPT;
+        int64_t n = start + SWEPT > m->size ? m->size - start : SWEPT;
+        REAL *d_last = (REAL *)m->d_last + image * m->size + start;
+        for (int64_t t = m->length - 1; t >= 0; t--) {
+            int64_t place = image * m->map_example + t * m->map_step + start;
+            const REAL *before = t ? (const REAL *)m->h + (image * m->length + t - 1) * m->size + start
+                                   : (const REAL *)m->start + image * m->size + start;
+            const REAL *d_h = (const REAL *)m->d_h + image * m->d_h_example + t * m->d_h_step + start;
+            const REAL *first = (const REAL *)m->first + place, *second = (const REAL *)m->second + place;
+            REAL *d_first = (REAL *)m->d_first + place, *d_second = (REAL *)m->d_second + place;
+            OF_FORM(m, remember_some_back, n, first, second, (const REAL *)m->c + place, before, d_h, d_last, d_first,
+                    d_second, (REAL *)m->d_c + place)
+        }
+    }
+}
