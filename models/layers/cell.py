@@ -18,6 +18,7 @@ Maps are channels-last, `(images, pixels, channels)`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -54,9 +55,16 @@ def pieces(batch: int, pixels: int, pixel_bytes: int) -> Iterator[Piece]:
 
 def gate_matrix(weight: Tensor, bias: Tensor) -> Tensor:
     """Return `(C_b + 1, 4F)`: W_g transposed, and b with the forget gate's 1 as the last row; g times -2."""
-    zero, one = torch.zeros_like(bias).chunk(4)[0], torch.ones_like(bias).chunk(4)[0]
-    forget = torch.cat([zero, one, zero, zero])
-    return torch.cat([weight.T, (bias + forget)[None]]) * torch.cat([one, one, -2 * one, one])
+    forget, factor = _of_gates(len(bias) // 4, bias.dtype, bias.device)
+    return torch.cat([weight.T, (bias + forget)[None]]) * factor
+
+
+@cache
+def _of_gates(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return `(2, 4F)`: what is added to the bias, and what all is multiplied by."""
+    with torch.inference_mode(False):  # they may be needed in training, whoever asks first
+        rows = torch.tensor([[0, 1, 0, 0], [1, 1, -2, 1]], dtype=dtype, device=device)
+        return rows.repeat_interleave(channels, dim=1)
 
 
 class Cell:

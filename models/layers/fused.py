@@ -113,7 +113,8 @@ class Forward(_Loop):
     def step(self, t: int) -> None:
         """Take step t."""
         self.set_x("x", self.x, t)
-        self.set_kept(t)
+        if t == 0 or len(self.kept.u) > 1:
+            self.set_kept(t)
         self.set_cells(t)
         self.set_hidden("hidden", self.hidden_maps, t)
         self.set_hidden("hidden_before", self.hidden_maps if t > 0 else self.first_hidden, t - 1)

@@ -35,22 +35,23 @@ class Taps(NamedTuple):
     places: Tensor  # (taps, 2) int64, rows and columns away
     kernel: Tensor  # (taps, C_b)
     of_branch: tuple[Tensor, ...]  # (k k,), which tap each weight of a branch belongs to
+    reach: int  # the farthest place's rows or columns
 
 
 def taps_of(kernels: Sequence[Tensor], dilations: Sequence[int]) -> Taps:
     """Return the taps of the branches; where two meet their weights are added."""
     sides = tuple(kernel.shape[-1] for kernel in kernels)
-    places, of_branch = _places(sides, tuple(dilations), kernels[0].device)
+    places, of_branch, reach = _places(sides, tuple(dilations), kernels[0].device)
     total = kernels[0].new_zeros(len(places), len(kernels[0]))
     for kernel, tap in zip(kernels, of_branch, strict=True):
         total.index_add_(0, tap, kernel.flatten(1).T)
-    return Taps(places, total, of_branch)
+    return Taps(places, total, of_branch, reach)
 
 
 @cache
 def _places(
     sides: tuple[int, ...], dilations: tuple[int, ...], device: torch.device
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+) -> tuple[Tensor, tuple[Tensor, ...], int]:
     known: dict[tuple[int, int], int] = {}
     of_branch = []
     with torch.inference_mode(False):  # they may be needed in training, whoever asks first
@@ -58,7 +59,8 @@ def _places(
             away = [dilation * (k - side // 2) for k in range(side)]
             found = [known.setdefault((y, x), len(known)) for y in away for x in away]
             of_branch.append(torch.tensor(found, device=device))
-        return torch.tensor(list(known), device=device), tuple(of_branch)
+        places = torch.tensor(list(known), device=device)
+        return places, tuple(of_branch), int(places.abs().max())
 
 
 class Layout:
@@ -78,6 +80,7 @@ class Layout:
         self.new_line = passes.lines
         self.held: list[Tensor] = []  # while C knows their addresses
         self.totals: dict[str, Tensor] = {}
+        self.derivative = derivative
         self.sizes = passes.plan(**self._sizes(), **self._weights())
         self.lines = [
             self._line(line, tokens, columns=columns)
@@ -93,8 +96,7 @@ class Layout:
 
     def _sizes(self) -> dict[str, Any]:
         start, number, count = native.pool()
-        reach = int(self.taps.places.abs().max())
-        check_reach(self.height, self.width, reach, self.plan.pad_mode)
+        check_reach(self.height, self.width, self.taps.reach, self.plan.pad_mode)
         return {
             "batch": self.batch,
             "height": self.height,
@@ -104,7 +106,7 @@ class Layout:
             "inner": self.inner,
             "squeezed": self.squeezed,
             "taps": len(self.taps.places),
-            "reach": reach,
+            "reach": self.taps.reach,
             "pad_mode": PAD_MODES.index(self.plan.pad_mode),
             "normed": self.weights.norm is not None,
             "threads": self.threads,
@@ -122,12 +124,9 @@ class Layout:
         found = {
             "from_x": self._padded(core.from_x),
             "from_x_bias": self._padded(core.from_x_bias),
-            "to_x": self._padded(core.from_x.T),
             "from_hidden": None if core.from_hidden is None else self._padded(core.from_hidden),
-            "to_hidden": None if core.from_hidden is None else self._padded(core.from_hidden.T),
             # A row more, since a whole vector is read from the last gate's last channels.
             "matrix": functional.pad(self._padded(core.matrix), (0, 0, 0, 1)),
-            "to_v": self._padded(core.matrix[:-1].T),
             "peephole": self._padded(peephole),
             "places": self.taps.places,
             "kernel": self._padded(self.taps.kernel),
@@ -137,6 +136,9 @@ class Layout:
             "share": even if self.plan.share is None else self.plan.share.contiguous(),
             "seen": seen,
         }
+        if self.derivative:
+            found["to_x"], found["to_v"] = self._padded(core.from_x.T), self._padded(core.matrix[:-1].T)
+            found["to_hidden"] = None if core.from_hidden is None else self._padded(core.from_hidden.T)
         if self.weights.excitation is not None:
             found |= {name: part.contiguous() for name, part in self.weights.excitation._asdict().items()}
         return {name: None if part is None else self.hold(part) for name, part in found.items()}
@@ -147,6 +149,10 @@ class Layout:
         absent = None if tokens.absent is None else tokens.absent.to(torch.uint8).contiguous()
         own = len(absent) if absent is not None else 1 if tokens.share is None else len(tokens.share)
         share = weights.bias.new_ones(own, pixels) if tokens.share is None else tokens.share.sum(1)
+        turned: dict[str, int] = {}
+        if self.derivative:
+            turned["from_output"] = self.hold(self._padded(weights.output[:-1].T))
+            turned["from_project"] = self.hold(self._padded(weights.project.T))
         return self.new_line(
             lines=lines,
             pixels=pixels,
@@ -160,12 +166,11 @@ class Layout:
             project_bias=self.hold(self._padded(weights.project_bias)),
             output=self.hold(self._padded(weights.output[:-1])),
             output_bias=self.hold(self._padded(weights.output[-1])),
-            from_output=self.hold(self._padded(weights.output[:-1].T)),
-            from_project=self.hold(self._padded(weights.project.T)),
             bias=self.hold(self._padded(weights.bias, NONE)),
-            token=self.hold(torch.arange(pixels) * count // pixels),
+            token=self.hold(_token_of(pixels, count)),
             share=self.hold(share.contiguous()),
             absent=None if absent is None else self.hold(absent),
+            **turned,
         )
 
     def _totals(self) -> None:
@@ -216,6 +221,13 @@ class Layout:
     def map(self, *before: int, channels: int) -> Tensor:
         """Return room for maps `(..., B, H, W, channels)`."""
         return empty((*before, self.batch, self.height, self.width, channels), self.core.matrix)
+
+
+@cache
+def _token_of(pixels: int, count: int) -> Tensor:
+    """Return the token that each pixel of a line is in."""
+    with torch.inference_mode(False):
+        return torch.arange(pixels) * count // pixels
 
 
 def threads(pixels: int) -> int:

@@ -66,23 +66,30 @@ class LineKept(NamedTuple):
 
 def line_weights(module: LineAttention, pixels: int) -> LineWeights:
     """Prepare the weights of `module` for lines of so many pixels."""
-    heads, width = module.heads, module.query.out_features
-    key, value = module.key_value.weight.view(heads, 2, -1, module.norm.weight.numel()).unbind(1)
-    query = module.query.weight / math.sqrt(width // heads)
-    project = torch.cat([query, key.flatten(0, 1), value.flatten(0, 1)])
-    scaled = project * module.norm.weight
-    output = torch.cat([module.output.weight, module.output.bias[:, None]], 1) * module.scale[:, None]
+    query, output, norm = module.query.weight, module.output, module.norm
+    order, factor = _rows(module.heads, len(query) // module.heads, query.dtype, query.device)
+    project = torch.cat([query, module.key_value.weight]).index_select(0, order) * factor
+    scaled = project * norm.weight
     tokens = pixels if module.tokens is None else min(module.tokens, pixels)
+    near = _waves(pixels, tokens, module.cyclic, module.bias.dtype, module.bias.device)
     return LineWeights(
         project=(scaled - scaled.mean(1, keepdim=True)).T,
-        project_bias=project @ module.norm.bias,
-        output=output.T,
-        bias=torch.einsum(
-            "nmk,hk->hnm",
-            _waves(pixels, tokens, module.cyclic, module.bias.dtype, module.bias.device),
-            module.bias,
-        ),
+        project_bias=project.mv(norm.bias),
+        output=torch.cat([output.weight.T, output.bias.unsqueeze(0)]) * module.scale,
+        bias=(module.bias @ near.flatten(0, 1).T).view(-1, *near.shape[:2]),
     )
+
+
+@cache
+def _rows(heads: int, size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return which rows of q, and of k and v head by head, make q, k, v of all heads; and 1 / sqrt(size) for q."""
+    width = heads * size
+    with torch.inference_mode(False):  # they may be needed in training, whoever asks first
+        rows = torch.arange(3 * width, device=device)
+        key_value = rows[width:].view(heads, 2, size).transpose(0, 1).flatten()
+        factor = torch.ones(3 * width, 1, dtype=dtype, device=device)
+        factor[:width] /= math.sqrt(size)
+        return torch.cat([rows[:width], key_value]), factor
 
 
 @cache

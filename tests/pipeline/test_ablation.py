@@ -238,9 +238,11 @@ def test_what_is_interrupted_says_so_and_leaves_nothing_running(
         "trainer.max_epochs=500",
     )
     words = [sys.executable, "-m", "pipeline.ablation", *paths, *experiments, *chosen, "trainer.patience=500"]
+    alone = {name: held for name, held in os.environ.items() if not name.startswith("COVERAGE_")}
     process = subprocess.Popen(
-        words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-    )
+        words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+        env=alone,  # what follows its lines has signal handlers of its own
+    )  # fmt: skip
     wait_for(lambda: middle_of_a_run(tmp_path), process)
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
     _, err = process.communicate(timeout=300)
