@@ -18,13 +18,13 @@ Maps are channels-last, `(images, pixels, channels)`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from models.layers.memory import empty
+from models.layers.modes import constant
 from models.layers.product import product
 
 PIECE_BYTES = 2**22
@@ -59,12 +59,11 @@ def gate_matrix(weight: Tensor, bias: Tensor) -> Tensor:
     return torch.cat([weight.T, (bias + forget)[None]]) * factor
 
 
-@cache
+@constant
 def _of_gates(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return `(2, 4F)`: what is added to the bias, and what all is multiplied by."""
-    with torch.inference_mode(False):  # they may be needed in training, whoever asks first
-        rows = torch.tensor([[0, 1, 0, 0], [1, 1, -2, 1]], dtype=dtype, device=device)
-        return rows.repeat_interleave(channels, dim=1)
+    rows = torch.tensor([[0, 1, 0, 0], [1, 1, -2, 1]], dtype=dtype, device=device)
+    return rows.repeat_interleave(channels, dim=1)
 
 
 class Cell:

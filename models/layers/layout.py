@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from ctypes import byref
-from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -21,6 +20,7 @@ from models.layers.blend import Excitation, Norm
 from models.layers.convolution import PAD_MODES, check_reach
 from models.layers.lines import LineWeights, Tokens
 from models.layers.memory import empty
+from models.layers.modes import constant
 
 if TYPE_CHECKING:
     from models.layers.sequence import Plan, Weights
@@ -48,19 +48,18 @@ def taps_of(kernels: Sequence[Tensor], dilations: Sequence[int]) -> Taps:
     return Taps(places, total, of_branch, reach)
 
 
-@cache
+@constant
 def _places(
     sides: tuple[int, ...], dilations: tuple[int, ...], device: torch.device
 ) -> tuple[Tensor, tuple[Tensor, ...], int]:
     known: dict[tuple[int, int], int] = {}
     of_branch = []
-    with torch.inference_mode(False):  # they may be needed in training, whoever asks first
-        for side, dilation in zip(sides, dilations, strict=True):
-            away = [dilation * (k - side // 2) for k in range(side)]
-            found = [known.setdefault((y, x), len(known)) for y in away for x in away]
-            of_branch.append(torch.tensor(found, device=device))
-        places = torch.tensor(list(known), device=device)
-        return places, tuple(of_branch), int(places.abs().max())
+    for side, dilation in zip(sides, dilations, strict=True):
+        away = [dilation * (k - side // 2) for k in range(side)]
+        found = [known.setdefault((y, x), len(known)) for y in away for x in away]
+        of_branch.append(torch.tensor(found, device=device))
+    places = torch.tensor(list(known), device=device)
+    return places, tuple(of_branch), int(places.abs().max())
 
 
 class Layout:
@@ -75,7 +74,8 @@ class Layout:
         self.inner, self.size = core.from_x.shape[1], core.matrix.element_size()
         self.wide = math.ceil(self.inner / self.lanes) * self.lanes
         self.squeezed = 0 if weights.excitation is None else len(weights.excitation.squeeze)
-        self.threads = threads(self.batch * self.pixels)
+        self.team = native.team(self.batch * self.pixels, PIXELS_A_THREAD)
+        self.threads = self.team["threads"]
         self.taps = taps_of(weights.kernels, plan.dilations)
         self.new_line = passes.lines
         self.held: list[Tensor] = []  # while C knows their addresses
@@ -95,7 +95,6 @@ class Layout:
         self.step_ = passes.step()
 
     def _sizes(self) -> dict[str, Any]:
-        start, number, count = native.pool()
         check_reach(self.height, self.width, self.taps.reach, self.plan.pad_mode)
         return {
             "batch": self.batch,
@@ -109,10 +108,7 @@ class Layout:
             "reach": self.taps.reach,
             "pad_mode": PAD_MODES.index(self.plan.pad_mode),
             "normed": self.weights.norm is not None,
-            "threads": self.threads,
-            "start": start,
-            "number": number,
-            "count": count,
+            **self.team,
         }
 
     def _weights(self) -> dict[str, int | None]:
@@ -223,14 +219,7 @@ class Layout:
         return empty((*before, self.batch, self.height, self.width, channels), self.core.matrix)
 
 
-@cache
+@constant
 def _token_of(pixels: int, count: int) -> Tensor:
     """Return the token that each pixel of a line is in."""
-    with torch.inference_mode(False):
-        return torch.arange(pixels) * count // pixels
-
-
-def threads(pixels: int) -> int:
-    """Return how many threads share so many pixels."""
-    most = 1 if native.pool().parallel is None else torch.get_num_threads()
-    return max(1, min(most, pixels // PIXELS_A_THREAD))
+    return torch.arange(pixels) * count // pixels

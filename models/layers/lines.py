@@ -19,7 +19,6 @@ torch's own LayerNorm took as long as the rest of this (0.47 ms at 4 x 41 x 41 x
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -27,6 +26,7 @@ from torch import Tensor
 
 from models.layers.axial import ABSENT, membership, waves
 from models.layers.memory import empty
+from models.layers.modes import constant
 from models.layers.product import product
 
 if TYPE_CHECKING:
@@ -80,22 +80,20 @@ def line_weights(module: LineAttention, pixels: int) -> LineWeights:
     )
 
 
-@cache
+@constant
 def _rows(heads: int, size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return which rows of q, and of k and v head by head, make q, k, v of all heads; and 1 / sqrt(size) for q."""
     width = heads * size
-    with torch.inference_mode(False):  # they may be needed in training, whoever asks first
-        rows = torch.arange(3 * width, device=device)
-        key_value = rows[width:].view(heads, 2, size).transpose(0, 1).flatten()
-        factor = torch.ones(3 * width, 1, dtype=dtype, device=device)
-        factor[:width] /= math.sqrt(size)
-        return torch.cat([rows[:width], key_value]), factor
+    rows = torch.arange(3 * width, device=device)
+    key_value = rows[width:].view(heads, 2, size).transpose(0, 1).flatten()
+    factor = torch.ones(3 * width, 1, dtype=dtype, device=device)
+    factor[:width] /= math.sqrt(size)
+    return torch.cat([rows[:width], key_value]), factor
 
 
-@cache
+@constant
 def _waves(pixels: int, tokens: int, cyclic: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # they may be needed in training, whoever asks first
-        return waves(pixels, tokens, cyclic, torch.empty(0, dtype=dtype, device=device))
+    return waves(pixels, tokens, cyclic, torch.empty(0, dtype=dtype, device=device))
 
 
 def tokens_of(module: LineAttention, lines: int, pixels: int, like: Tensor) -> Tokens:
@@ -110,10 +108,9 @@ def tokens_of(module: LineAttention, lines: int, pixels: int, like: Tensor) -> T
     return Tokens(share, share.sum(2) == 0 if module.has_holes else None)
 
 
-@cache
+@constant
 def _even_share(pixels: int, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # it may be needed in training, whoever asks first
-        return _share(torch.ones(1, pixels, dtype=dtype, device=device), count)
+    return _share(torch.ones(1, pixels, dtype=dtype, device=device), count)
 
 
 def _share(weight: Tensor, count: int) -> Tensor:

@@ -1,10 +1,22 @@
-"""Whether torch just computes, or also does something with what it computes."""
+"""Whether torch just computes, or also does something with what it computes; what is computed once for all calls."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+
+
+def constant(make: Callable[Given, Made]) -> Callable[Given, Made]:
+    """Cache tensors made from sizes and types, such that training can use them whoever asks first."""
+    return cache(torch.inference_mode(False)(make))  # type: ignore[return-value]  # all is hashable
 
 
 def plain(*tensors: Tensor) -> bool:

@@ -85,6 +85,18 @@ def pool() -> Pool:
         return Pool(None, None, None)
 
 
+def team(numbers: int, a_thread: int) -> dict[str, Any]:
+    """Return the fields of Plan that say how many threads share so much work, at least so much each, and by whom."""
+    start, number, count = pool()
+    most = 1 if start is None else torch.get_num_threads()
+    return {
+        "threads": max(1, min(most, numbers // a_thread)),
+        "start": start,
+        "number": number,
+        "count": count,
+    }
+
+
 @cache
 def _load(dtype: torch.dtype, *defines: str) -> Passes | None:
     try:

@@ -10,18 +10,18 @@ from collections.abc import Sequence
 from ctypes import byref
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from models.layers import native
 
-NUMBERS_A_THREAD = 2**13  # of a step; below, the start of a thread takes longer than its part
+NUMBERS_A_THREAD = 2**13  # of a step, below which a thread more is not started
+BLOCK = 2**10  # numbers of a map that go through all steps at a time, in the first-level cache
 
 
 def passes(start: Tensor, parts: Sequence[Tensor]) -> native.Passes | None:
     """Return what is compiled for the memory that starts so; None where there is nothing, or parts have gaps."""
     gaps = not all(part.is_contiguous() for part in parts) or start.numel() == 0
-    return None if gaps else native.passes(start.dtype, _threads(start))
+    return None if gaps else native.passes(start.dtype, threads=1)  # `team` sees to more
 
 
 def forward(
@@ -55,9 +55,7 @@ def _sweep(
 ) -> Any:
     first, second, c = _addresses(maps)
     return call.sweep(
-        batch=len(h),
         length=h.shape[1],
-        size=start[0].numel(),
         gate=form[0],
         candidate=form[1],
         map_example=maps[0].stride(0),
@@ -77,10 +75,7 @@ def _addresses(maps: Sequence[Tensor]) -> tuple[int, int | None, int]:
 
 
 def _plan(call: native.Passes, start: Tensor) -> Any:
-    begin, number, count = native.pool()
-    return call.plan(threads=_threads(start), start=begin, number=number, count=count)
-
-
-def _threads(start: Tensor) -> int:
-    most = 1 if native.pool().parallel is None else torch.get_num_threads()
-    return max(1, min(most, start.numel() // NUMBERS_A_THREAD))
+    """Return the Plan of maps that are one row each."""
+    size = start[0].numel()
+    team = native.team(start.numel(), NUMBERS_A_THREAD)
+    return call.plan(batch=len(start), height=1, width=size, block=BLOCK, **team)

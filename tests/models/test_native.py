@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from models.errors import ModelError
-from models.layers import build, fused, layout, native
+from models.layers import build, fused, native
 from tests.models.conftest import shake
 
 ROOT = Path(__file__).parents[2]
@@ -206,7 +206,8 @@ def test_two_runs_give_the_same_bits(threads: int):
 def test_threads_share_the_work(monkeypatch: pytest.MonkeyPatch):
     """With more parts than images and than pixels of a block, and with fewer."""
     passes_or_skip()
-    monkeypatch.setattr(layout, "threads", lambda _: 5)
+    team = native.team
+    monkeypatch.setattr(native, "team", lambda *work: {**team(*work), "threads": 5})
     layer, _ = layer_and_fields()
     layer.double()
     for shape in ((1, 5, 3, 2, 3), (2, 5, 3, 11, 7), (7, 2, 3, 1, 1)):

@@ -123,7 +123,7 @@ INLINE void gates_back(const Plan *p, int64_t count, const REAL *before, const R
             vec dc = load_some(d_cell + k * F + c, F - c) + dh * o * (1 - t * t);
             vec d_o = dh * t * o * (1 - o);
             vec e_i = 1 + expo(-(load(gates) + p_i * old)), e_g = expo(load(gates + 2 * F));
-            vec f = 1 / (1 + expo(-(load(gates + F) + p_f * old)));
+            vec f = sig(load(gates + F) + p_f * old);
             shared = 1 / (e_i * (1 + e_g));
             vec i = shared * (1 + e_g), g = (1 - e_g) * shared * e_i;
             /* C_t = f C_(t-1) + i g; by -2g and not by g */

@@ -188,7 +188,7 @@ static void squeeze(const Plan *p, const Step *s) {
             for (int64_t r = 0; r < R; r++) total += w2[c * R + r] * inner[r];
             e[c] = total;
         }
-        for (int64_t c = 0; c < IP; c += LANES) store_some(e + c, 1 / (1 + expo(-load(e + c))), I - c);
+        for (int64_t c = 0; c < IP; c += LANES) store_some(e + c, sig(load(e + c)), I - c);
     }
 }
 
@@ -239,9 +239,9 @@ static void unmix_part(const Plan *p, const void *step, const void *given, int64
             vec total = all(0), along = all(0);
             for (int64_t c = 0; c < IP; c += LANES) {
                 vec x = load_some(y + c, I - c), w = load((const REAL *)p->norm + c);
-                vec z = x * w + load((const REAL *)p->norm_bias + c), sig = 1 / (1 + expo(-z));
+                vec z = x * w + load((const REAL *)p->norm_bias + c), on = sig(z);
                 vec d_a = load_some(d + c, I - c) * load(e + c) + load(d_mean + b.image * IP + c) * share;
-                vec d_z = d_a * sig * (1 + z * (1 - sig));
+                vec d_z = d_a * on * (1 + z * (1 - on));
                 store(d_norm + c, load(d_norm + c) + d_z * x);
                 store(d_bias + c, load(d_bias + c) + d_z);
                 d_z *= w;

@@ -59,9 +59,9 @@ typedef struct {
     void *d_project, *d_project_bias, *d_output, *d_output_bias, *d_bias; /* (threads, .), as above */
 } Lines;
 
-/* The memory of models/layers/minimal.py: maps of `size` numbers without gaps, steps and examples apart. */
+/* The memory of models/layers/minimal.py, whose map of `size` numbers without gaps is one row to the Plan. */
 typedef struct {
-    int64_t batch, length, size;
+    int64_t length;
     int64_t gate, candidate;              /* places in GATES and CANDIDATES of models/layers/minimal.py */
     int64_t map_example, map_step;        /* from example to example and step to step of the maps, in numbers */
     int64_t d_h_example, d_h_step;

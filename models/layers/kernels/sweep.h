@@ -6,9 +6,7 @@
 
 enum { SINGLE, EXPONENTIAL, SIGMOID };  /* what z is made of: k, or f and i */
 enum { POSITIVE, TANH, IDENTITY };      /* g */
-#define SWEPT ((int64_t)1024)           /* numbers of a block */
 
-INLINE vec sig(vec x) { return 1 / (1 + expo(-x)); }
 INLINE vec magnitude(vec x) { return larger(x, -x); }
 
 INLINE vec opened(const int gate, vec first, vec second) {
@@ -71,22 +69,17 @@ INLINE void remember_some_back(const int gate, const int kind, int64_t n, const 
     case TANH: OF_GATE(m, TANH, call, __VA_ARGS__) break;                   \
     default: OF_GATE(m, IDENTITY, call, __VA_ARGS__)                        \
     }
-#define SHARE_OF_BLOCKS(p, m, part)                                                                         \
-    int64_t per_map = ((m)->size + SWEPT - 1) / SWEPT, total = (m)->batch * per_map;                        \
-    for (int64_t at = begin(p, total, part), end = begin(p, total, part + 1); at < end; at++)
 
 static void remember_part(const Plan *p, const void *given, const void *unused, int64_t part) {
     (void)unused;
     const Sweep *m = given;
-    SHARE_OF_BLOCKS(p, m, part) {
-        int64_t image = at / per_map, start = at % per_map * SWEPT;
-        int64_t n = start + SWEPT > m->size ? m->size - start : SWEPT;
-        const REAL *before = (const REAL *)m->start + image * m->size + start;
+    FOR_BLOCKS(b) {
+        const REAL *before = (const REAL *)m->start + b.image * p->width + b.start;
         for (int64_t t = 0; t < m->length; t++) {
-            int64_t place = image * m->map_example + t * m->map_step + start;
-            REAL *h = (REAL *)m->h + (image * m->length + t) * m->size + start;
+            int64_t place = b.image * m->map_example + t * m->map_step + b.start;
+            REAL *h = (REAL *)m->h + (b.image * m->length + t) * p->width + b.start;
             const REAL *first = (const REAL *)m->first + place, *second = (const REAL *)m->second + place;
-            OF_FORM(m, remember_some, n, first, second, (const REAL *)m->c + place, before, h)
+            OF_FORM(m, remember_some, b.count, first, second, (const REAL *)m->c + place, before, h)
             before = h;
         }
     }
@@ -95,19 +88,17 @@ static void remember_part(const Plan *p, const void *given, const void *unused, 
 static void remember_back_part(const Plan *p, const void *given, const void *unused, int64_t part) {
     (void)unused;
     const Sweep *m = given;
-    SHARE_OF_BLOCKS(p, m, part) {
-        int64_t image = at / per_map, start = at % per_map * SWEPT;
-        int64_t n = start + SWEPT > m->size ? m->size - start : SWEPT;
-        REAL *d_last = (REAL *)m->d_last + image * m->size + start;
+    FOR_BLOCKS(b) {
+        REAL *d_last = (REAL *)m->d_last + b.image * p->width + b.start;
         for (int64_t t = m->length - 1; t >= 0; t--) {
-            int64_t place = image * m->map_example + t * m->map_step + start;
-            const REAL *before = t ? (const REAL *)m->h + (image * m->length + t - 1) * m->size + start
-                                   : (const REAL *)m->start + image * m->size + start;
-            const REAL *d_h = (const REAL *)m->d_h + image * m->d_h_example + t * m->d_h_step + start;
+            int64_t place = b.image * m->map_example + t * m->map_step + b.start;
+            const REAL *before = t ? (const REAL *)m->h + (b.image * m->length + t - 1) * p->width + b.start
+                                   : (const REAL *)m->start + b.image * p->width + b.start;
+            const REAL *d_h = (const REAL *)m->d_h + b.image * m->d_h_example + t * m->d_h_step + b.start;
             const REAL *first = (const REAL *)m->first + place, *second = (const REAL *)m->second + place;
             REAL *d_first = (REAL *)m->d_first + place, *d_second = (REAL *)m->d_second + place;
-            OF_FORM(m, remember_some_back, n, first, second, (const REAL *)m->c + place, before, d_h, d_last, d_first,
-                    d_second, (REAL *)m->d_c + place)
+            OF_FORM(m, remember_some_back, b.count, first, second, (const REAL *)m->c + place, before, d_h, d_last,
+                    d_first, d_second, (REAL *)m->d_c + place)
         }
     }
 }

@@ -107,6 +107,7 @@ INLINE vec exponential(vec x, REAL low, REAL high) {
 }
 /* For sig and tanh, whose products of two such values must not overflow; sig(40) is 1 to 4e-18. */
 #define expo(x) exponential(x, -40, 40)
+INLINE vec sig(vec x) { return 1 / (1 + expo(-x)); }
 
 /* Z (+)= A B for MP pixels and NV vectors of columns: Z (MP, NV LANES), A (MP, K), B (K, .). */
 INLINE void tile(const int MP, const int NV, int64_t K, const REAL *a, int64_t lda, const REAL *b, int64_t ldb,
