@@ -14,13 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import check_choice, check_switch, check_whole
-from models.layers import minimal
+from models.layers import minimal, paths, sequence
 from models.layers.axial import AxialAttention
 from models.layers.faconvlstm import BRANCHES, bottleneck_channels, pixel_weight
 from models.layers.minconv import MinConvLayer, memories
 from models.layers.mixing import MultiScaleMixing, SqueezeExcitation, channels_first, channels_last
-from models.layers.modes import plain
-from models.layers.product import affine
 
 
 class FAMinConvState(NamedTuple):
@@ -108,9 +106,7 @@ class FAMinConv(MinConvLayer):
         self.to_gate = nn.Linear(inner, hidden_channels)
         self.to_candidate = nn.Linear(inner, hidden_channels)
         holes = weight is not None and bool((weight == 0).any())
-        self.register_buffer(
-            "seen", weight[..., None] > 0 if weight is not None and holes else None, persistent=False
-        )
+        self.register_buffer("seen", weight > 0 if weight is not None and holes else None, persistent=False)
         self._initialise(memory)
 
     def _initialise(self, memory: float) -> None:
@@ -143,16 +139,20 @@ class FAMinConv(MinConvLayer):
         """Do what needs no state: V before attention, `(B, T, C_b, H, W)`, channels last in memory."""
         u = self.project(channels_last(x)).flatten(0, 1)  # (B T, H, W, C_b)
         if self.seen is not None:
-            u = u * self.seen
+            u = u * self.seen[..., None]
         v = nn.functional.silu(self.norm(channels_last(self.mixing(channels_first(u)))))
         return channels_first(self.excitation(v).unflatten(0, x.shape[:2]))
 
     def forward(self, x: Tensor, state: FAMinConvState | None = None) -> tuple[Tensor, FAMinConvState]:
         """Run over `x (B, T, C, H, W)`, all steps at once, from `state` or from zero."""
         self._check(x, ("B", "T", "C", "H", "W"))
+        obstacle = paths.obstacle_of_minimal(self, x, state)
         state = self.start(x) if state is None else state
+        if obstacle is None:
+            hidden, last = sequence.run_minimal(self, x, state.hidden, state.steps)
+            return hidden, FAMinConvState(last, state.steps + x.shape[1])
         v = channels_last(self._attend(self.project_input(x), state.steps))
-        maps = _pixelwise(self.to_gate, v), _pixelwise(self.to_candidate, v)
+        maps = self.to_gate(v), self.to_candidate(v)
         hidden, last = map(channels_first, self.remember(maps, channels_last(state.hidden)))
         return hidden, FAMinConvState(last, state.steps + x.shape[1])
 
@@ -172,11 +172,6 @@ class FAMinConv(MinConvLayer):
         chosen = v[:, first :: self.attention_every]
         refined = self.attention(chosen.flatten(0, 1)).unflatten(0, chosen.shape[:2])
         return v.index_copy(1, attending, refined)
-
-
-def _pixelwise(linear: nn.Linear, v: Tensor) -> Tensor:
-    """Apply a linear layer to `v (..., C_b)`, by the quicker way where it can be taken."""
-    return affine(v, linear.weight, linear.bias) if plain(v, linear.weight) else linear(v)
 
 
 def _attention(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Kept(NamedTuple):
     """What the derivative needs beside H: of all steps, or in a forward pass of the last ones."""
 
-    cells: Tensor  # (T, B, H, W, F)
+    cells: Tensor  # (T, B, H, W, F); no step of a minimal memory, which is H
     u: Tensor  # (T, B, H, W, C_b)
     y: Tensor  # (T, B, H, W, C_b), LN(M) without weight and bias
     rstd: Tensor  # (T, B, H, W), of M
@@ -69,9 +69,10 @@ class _Loop(Layout):
         self.step_.x_pixel, self.step_.x_channel = (1, self.pixels) if self.first else (self.in_channels, 1)
 
     def set_cells(self, t: int) -> None:
-        """Point at C_t and C_(t-1)."""
-        self.step_.cell = self.place("cells", t)
-        self.step_.before = self.place("cells", t - 1) if t > 0 else self.first_cell.data_ptr()
+        """Point at C_t and C_(t-1), where there are any."""
+        if self.plan.candidate is None:
+            self.step_.cell = self.place("cells", t)
+            self.step_.before = self.place("cells", t - 1) if t > 0 else self.first_cell.data_ptr()
 
     def starts(self) -> None:
         """Lay out the fields, whose channels may come before their pixels or after, and the first state."""
@@ -91,6 +92,7 @@ class Forward(_Loop):
         super().__init__(plan, weights, passes, derivative=False)
         self.starts()
         steps, cells = (self.length, self.length) if keep else (1, 2)
+        cells = cells if plan.candidate is None else 0
         like = self.core.matrix
         self.hidden_maps = empty((self.batch, self.length, self.height, self.width, self.channels), like)
         kept = Kept(
@@ -112,16 +114,21 @@ class Forward(_Loop):
 
     def step(self, t: int) -> None:
         """Take step t."""
+        self.set_step(t)
+        self.run_pass("forward")
+        if t in self.plan.attending:
+            self.set_hidden("refined", self.hidden_maps, t)
+            for line in self.lines:
+                self.run_pass("attend", byref(line))
+
+    def set_step(self, t: int) -> None:
+        """Point at everything of step t."""
         self.set_x("x", self.x, t)
         if t == 0 or len(self.kept.u) > 1:
             self.set_kept(t)
         self.set_cells(t)
         self.set_hidden("hidden", self.hidden_maps, t)
         self.set_hidden("hidden_before", self.hidden_maps if t > 0 else self.first_hidden, t - 1)
-        self.run_pass("forward")
-        if t in self.plan.attending:
-            for line in self.lines:
-                self.run_pass("attend", byref(line))
 
 
 class Backward(_Loop):
@@ -148,6 +155,13 @@ class Backward(_Loop):
 
     def step(self, t: int, d_hidden: Tensor | None) -> None:
         """Go back over step t, given the loss's derivative by its hidden map `(B, H, W, F)`."""
+        self.set_step(t, d_hidden)
+        if t in self.plan.attending:
+            self._attention()
+        self.run_pass("backward", c_void_p(self.d_mean.data_ptr()))
+
+    def set_step(self, t: int, d_hidden: Tensor | None) -> None:
+        """Point at everything of step t."""
         self.set_x("x", self.x, t)
         self.set_x("d_x", self.d_x, t)
         self.set_kept(t)
@@ -156,9 +170,6 @@ class Backward(_Loop):
         self._set_d_hidden(d_hidden)
         self.step_.d_u = _address(self.d_us, t)
         self.step_.d_u_next = _address(self.d_us, t + 1) if t < self.length - 1 else None
-        if t in self.plan.attending:
-            self._attention()
-        self.run_pass("backward", c_void_p(self.d_mean.data_ptr()))
 
     def _set_d_hidden(self, given: Tensor | None) -> None:
         """Point at the loss's derivative, which is copied where its pixels do not lie one after the other."""
@@ -174,12 +185,12 @@ class Backward(_Loop):
         rows, columns = self.lines
         self.set_hidden("hidden", before, -1)
         self.run_pass("hidden_again")
-        self.set_hidden("hidden", between.copy_(before), -1)
+        self.set_hidden("refined", between.copy_(before), -1)
         self.run_pass("attend", byref(rows))
-        self.step_.d_hidden_map = d_hidden.data_ptr()
+        self.step_.d_refined = d_hidden.data_ptr()
         self.run_pass("gather")
         self.run_pass("attend_back", byref(columns))
-        self.set_hidden("hidden", before, -1)
+        self.set_hidden("refined", before, -1)
         self.run_pass("attend_back", byref(rows))
         self.step_.d_hidden, self.step_.d_u_next = d_hidden.data_ptr(), None
         self.step_.d_hidden_stride = self.pixels * self.channels
@@ -192,13 +203,10 @@ class Backward(_Loop):
 
     def finish(self) -> Weights:
         """Return the derivatives of all weights."""
-        core, d_hidden = self.core, self._spare(0)
-        self.step_.d_hidden, self.step_.d_u_next = None, self.d_us.data_ptr()
-        self.step_.d_hidden_map = d_hidden.data_ptr()
-        self.run_pass("gather")
+        core = self.core
         d_core = core._replace(
             x=self.d_x,
-            hidden=d_hidden,
+            hidden=self.by_hidden(),
             cell=self.d_cell,
             from_x=self.total("from_x"),
             from_x_bias=self.total("from_x_bias"),
@@ -211,6 +219,14 @@ class Backward(_Loop):
         return self.weights._replace(
             core=d_core, kernels=self._kernels(), norm=norm, excitation=self.d_excitation, lines=lines
         )
+
+    def by_hidden(self) -> Tensor:
+        """Return the derivative by H_0."""
+        d_hidden = self._spare(0)
+        self.step_.d_hidden, self.step_.d_u_next = None, self.d_us.data_ptr()
+        self.step_.d_refined = d_hidden.data_ptr()
+        self.run_pass("gather")
+        return d_hidden
 
     def _kernels(self) -> tuple[Tensor, ...]:
         total = self.total("kernel")

@@ -70,7 +70,7 @@ class Layout:
         self.plan, self.weights, self.core, self.call = plan, weights, core, passes.library
         self.lanes = passes.lanes
         self.batch, self.length, self.in_channels, self.height, self.width = core.x.shape
-        self.pixels, self.channels = self.height * self.width, core.matrix.shape[1] // 4
+        self.pixels, self.channels = self.height * self.width, core.hidden.shape[-1]
         self.inner, self.size = core.from_x.shape[1], core.matrix.element_size()
         self.wide = math.ceil(self.inner / self.lanes) * self.lanes
         self.squeezed = 0 if weights.excitation is None else len(weights.excitation.squeeze)
@@ -108,6 +108,8 @@ class Layout:
             "reach": self.taps.reach,
             "pad_mode": PAD_MODES.index(self.plan.pad_mode),
             "normed": self.weights.norm is not None,
+            "recurrent": self.plan.candidate is None,
+            "candidate": self.plan.candidate or 0,
             **self.team,
         }
 
@@ -154,6 +156,7 @@ class Layout:
             pixels=pixels,
             line_stride=1 if columns else self.width,
             pixel_stride=self.width if columns else 1,
+            channels=weights.output.shape[1],
             tokens=count,
             heads=heads,
             width=width,
@@ -174,7 +177,7 @@ class Layout:
         self._total(self.sizes, "from_x", self.in_channels, self.inner)
         self._total(self.sizes, "from_x_bias", self.inner)
         self._total(self.sizes, "from_hidden", self.channels, self.inner)
-        self._total(self.sizes, "matrix", self.inner + 1, 4 * self.channels)
+        self._total(self.sizes, "matrix", *self.core.matrix.shape)
         self._total(self.sizes, "peephole", 3, self.channels)
         self._total(self.sizes, "kernel", len(self.taps.places), self.inner)
         self._total(self.sizes, "norm", self.inner)

@@ -32,6 +32,7 @@ FLAGS = ("-O2", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping
 DEFINES = {torch.float32: (), torch.float64: ("-DDOUBLE",)}
 NAMES = (
     *("prepare", "forward", "attend", "hidden_again", "gather", "attend_back", "backward"),
+    *("blended", "blended_again", "memorise", "memorise_back", "blended_back"),
     *("remember", "remember_back"),
 )
 LONGEST = 64  # bytes of a vector

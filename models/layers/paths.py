@@ -1,4 +1,4 @@
-"""Where the fast path of FAConvLSTM, `models.layers.sequence`, can be taken."""
+"""Where the fast path of FAConvLSTM and FA-MinConv, `models.layers.sequence`, can be taken."""
 
 from __future__ import annotations
 
@@ -7,22 +7,37 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from models.layers import gpu
+from models.layers import gpu, native
 from models.layers.mixing import FactorisedGates
 from models.layers.modes import transformed
 
 if TYPE_CHECKING:
     from models.layers.faconvlstm import FAConvLSTM, FAConvLSTMState
+    from models.layers.faminconv import FAMinConv, FAMinConvState
 
 
 def obstacle(layer: FAConvLSTM, x: Tensor, state: FAConvLSTMState | None) -> str | None:
-    """Say why the fast path cannot be taken here, in a clause; None where it can."""
+    """Say why FAConvLSTM's fast path cannot be taken here, in a clause; None where it can."""
     if transformed():
         return "the layer is being compiled, exported, counted or transformed"
     if not isinstance(layer.gates, FactorisedGates) or isinstance(layer.gates.gate_norm, nn.LayerNorm):
         return "mixing is dense or gate_norm is on"
-    tensors = [x, *(() if state is None else (state.hidden, state.cell))]
-    modules: list[nn.Module] = [layer]
+    inner = layer.gates.project_x.out_features
+    return _obstacle(layer, inner, [x, *(() if state is None else (state.hidden, state.cell))])
+
+
+def obstacle_of_minimal(layer: FAMinConv, x: Tensor, state: FAMinConvState | None) -> str | None:
+    """Say why FA-MinConv's cannot."""
+    if transformed() or layer.scan != "linear":
+        return "the layer is being compiled, exported, counted or transformed, or scans otherwise"
+    inner = layer.project.out_features
+    if x.is_cuda or native.passes(x.dtype, torch.get_num_threads(), inner) is None:
+        return "there are no compiled passes"
+    return _obstacle(layer, inner, [x, *(() if state is None else (state.hidden,))])
+
+
+def _obstacle(layer: nn.Module, inner: int, tensors: list[Tensor]) -> str | None:
+    x, modules = tensors[0], [layer]
     for module in modules:  # as layer.modules(), in less time
         modules += [part for part in module._modules.values() if part is not None]
         if module is not layer and (module._forward_hooks or module._forward_pre_hooks):
@@ -33,7 +48,7 @@ def obstacle(layer: FAConvLSTM, x: Tensor, state: FAConvLSTMState | None) -> str
     if x.is_cuda:
         if any(tensor.dtype not in gpu.TYPES for tensor in tensors):
             return "on a GPU tensors must have at most 32 bits"
-        if layer.gates.project_x.out_features > gpu.MOST_INNER:
+        if inner > gpu.MOST_INNER:
             return f"on a GPU the bottleneck may have {gpu.MOST_INNER} channels"
         if gpu.obstacle():
             return gpu.obstacle()

@@ -38,32 +38,6 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     return _linear(x, weight, None, "none", [], "")
 
 
-def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return `x @ weight.T + bias (..., M)` of `x (..., K)`, as nn.Linear, with a derivative quick for many pixels.
-
-    By a small matrix `x.T @ dy` takes a seventh of the time of `dy.T @ x`, which autograd takes (3.1 and 20.6 ms for
-    215,168 x 8 and 32). All tensors are of one type, on the CPU.
-    """
-    return _Affine.apply(x, weight, bias)
-
-
-class _Affine(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        y = empty((*x.shape[:-1], len(weight)), x)
-        torch.addmm(bias, x.flatten(0, -2), weight.T, out=y.flatten(0, -2))
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
-        d, d_x = d_y.flatten(0, -2), empty(x.shape, x)
-        torch.mm(d, weight, out=d_x.flatten(0, -2))
-        return d_x, (x.flatten(0, -2).T @ d).T, d.sum(0)
-
-
 def convolution(x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
     """Return the convolution `(N, F, H, W)` of `x (N, C, H, W)`, with a derivative quick for few channels C.
 

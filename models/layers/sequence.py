@@ -1,11 +1,11 @@
-"""FAConvLSTM over a whole sequence as one differentiable function.
+"""FAConvLSTM and FA-MinConv over a whole sequence as one differentiable function.
 
 The loop of `FAConvLSTM.forward` with the derivative written out: no graph of single operations, hidden maps
 written where they are returned, the same room for all steps, gates computed again instead of stored. A step is made
 of passes: compiled from C where there is a compiler (`fused`, `native`), on a GPU in Triton (`gpu`), else of torch's
-operations (`eager`). Same numbers and derivatives as the plain loop, to rounding. Supports every switch of the
-factorised gate path but the LayerNorm over the gates, and both forms of attention. Does not support derivatives of
-derivatives.
+operations (`eager`); those of FA-MinConv are compiled from C alone (`fused_minimal`). Same numbers and derivatives as
+the plain loop, to rounding. Supports every switch of the factorised gate path but the LayerNorm over the gates, and
+both forms of attention. Does not support derivatives of derivatives.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from models.layers import eager, fused, gpu, native
+from models.layers import eager, fused, fused_minimal, gpu, native
 from models.layers.blend import Excitation, Norm
 from models.layers.cell import gate_matrix
 from models.layers.convolution import PaddedConv2d
@@ -25,7 +25,9 @@ from models.layers.lines import LineWeights, Tokens, line_weights, tokens_of
 from models.layers.mixing import FactorisedGates, SqueezeExcitation
 
 if TYPE_CHECKING:
+    from models.layers.axial import AxialAttention
     from models.layers.faconvlstm import FAConvLSTM
+    from models.layers.faminconv import FAMinConv
 
 
 class Plan(NamedTuple):
@@ -38,6 +40,7 @@ class Plan(NamedTuple):
     share: Tensor | None  # of each pixel in the excitation's mean, (H, W)
     seen: Tensor | None  # (H, W, 1), false for pixels that no other may see; None where all are seen
     dtype: torch.dtype  # of maps and of what is multiplied with them
+    candidate: int | None = None  # of a minimal memory, its place in minimal.CANDIDATES; None for a cell
 
 
 class Core(NamedTuple):
@@ -45,11 +48,11 @@ class Core(NamedTuple):
 
     x: Tensor  # (B, T, C, H, W)
     hidden: Tensor  # (B, H, W, F), before the first step
-    cell: Tensor  # (B, H, W, F)
+    cell: Tensor  # (B, H, W, F); of a minimal memory it is H
     from_x: Tensor  # (C, C_b), P_x
     from_x_bias: Tensor  # (C_b,)
     from_hidden: Tensor | None  # (F, C_b), P_h
-    matrix: Tensor  # (C_b + 1, 4F), see gate_matrix
+    matrix: Tensor  # (C_b + 1, 4F), see gate_matrix; (C_b + 1, 2F) to k and c of a minimal memory
     peephole: Tensor | None  # (3, F)
 
 
@@ -76,16 +79,39 @@ def run(layer: FAConvLSTM, x: Tensor, hidden: Tensor, cell: Tensor, steps: int) 
     Returns:
         The hidden maps `(B, T, F, H, W)` and the last cell `(B, F, H, W)`, channels last in memory.
     """
-    dtype = map_type(x)
+    dtype, gates = map_type(x), _factorised(layer)
     with torch.autocast(x.device.type, enabled=False), torch.cuda.device_of(x):
-        plan = _plan(layer, x, steps, dtype)
-        weights = _weights(layer, x, hidden, cell, plan)
-        if torch.is_grad_enabled():
-            flat, form = _flatten(weights)
-            hidden_maps, last_cell = _Sequence.apply(plan, form, *flat)
-        else:
-            hidden_maps, last_cell = _forward(plan, weights, _passes(weights), keep=False).run()
+        core = Core(
+            x=x,
+            hidden=hidden.movedim(-3, -1),
+            cell=cell.movedim(-3, -1).to(_sum_type(dtype)),
+            from_x=gates.project_x.weight.T,
+            from_x_bias=gates.project_x.bias,
+            from_hidden=gates.project_h.weight.T if isinstance(gates.project_h, nn.Linear) else None,
+            matrix=gate_matrix(gates.to_gates.weight, gates.to_gates.bias),
+            peephole=None if layer.peephole is None else layer.peephole.flatten(1),
+        )
+        hidden_maps, last_cell = _run(_plan(gates, layer, x, steps, dtype), core, gates, layer.attention)
     return hidden_maps.movedim(-1, -3), last_cell.movedim(-1, -3).to(cell.dtype)
+
+
+def run_minimal(layer: FAMinConv, x: Tensor, hidden: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Run FA-MinConv over `x (B, T, C, H, W)`, as `run` does; return the hidden maps and the last of them."""
+    with torch.autocast(x.device.type, enabled=False):
+        maps, hidden = (layer.to_gate, layer.to_candidate), hidden.movedim(-3, -1)
+        core = Core(
+            x=x,
+            hidden=hidden,
+            cell=hidden.detach(),
+            from_x=layer.project.weight.T,
+            from_x_bias=layer.project.bias,
+            from_hidden=None,
+            matrix=torch.cat([torch.cat([part.weight.T, part.bias[None]]) for part in maps], dim=1),
+            peephole=None,
+        )
+        plan = _plan(layer, layer, x, steps, x.dtype)._replace(candidate=layer.form.places[1])
+        hidden_maps, last = _run(plan, core, layer, layer.attention)
+    return hidden_maps.movedim(-1, -3), last.movedim(-1, -3)
 
 
 def map_type(x: Tensor) -> torch.dtype:
@@ -95,8 +121,14 @@ def map_type(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
-def _plan(layer: FAConvLSTM, x: Tensor, steps: int, dtype: torch.dtype) -> Plan:
-    gates, attention, (height, width) = _factorised(layer), layer.attention, x.shape[-2:]
+def _plan(
+    gates: FactorisedGates | FAMinConv,
+    layer: FAConvLSTM | FAMinConv,
+    x: Tensor,
+    steps: int,
+    dtype: torch.dtype,
+) -> Plan:
+    attention, (height, width) = layer.attention, x.shape[-2:]
     attending: frozenset[int] = frozenset()
     tokens: tuple[Tokens, ...] = ()
     if attention is not None:
@@ -110,7 +142,7 @@ def _plan(layer: FAConvLSTM, x: Tensor, steps: int, dtype: torch.dtype) -> Plan:
     weight = gates.excitation.weight if isinstance(gates.excitation, SqueezeExcitation) else None
     if weight is not None:
         weight = weight.to(_sum_type(dtype)).expand(height, width)
-    branches = [branch for branch in gates.mixing.branches if isinstance(branch, PaddedConv2d)]
+    branches = _branches(gates)
     return Plan(
         attending=attending,
         tokens=tokens,
@@ -122,32 +154,32 @@ def _plan(layer: FAConvLSTM, x: Tensor, steps: int, dtype: torch.dtype) -> Plan:
     )
 
 
-def _weights(layer: FAConvLSTM, x: Tensor, hidden: Tensor, cell: Tensor, plan: Plan) -> Weights:
-    gates, attention, excitation = _factorised(layer), layer.attention, None
+def _branches(gates: FactorisedGates | FAMinConv) -> list[PaddedConv2d]:
+    return [branch for branch in gates.mixing.branches if isinstance(branch, PaddedConv2d)]
+
+
+def _run(
+    plan: Plan, core: Core, gates: FactorisedGates | FAMinConv, attention: AxialAttention | None
+) -> tuple[Tensor, Tensor]:
+    excitation = None
     if isinstance(gates.excitation, SqueezeExcitation):
         squeeze, excite = gates.excitation.squeeze, gates.excitation.excite
         excitation = Excitation(squeeze.weight, squeeze.bias, excite.weight, excite.bias)
-    core = Core(
-        x=x,
-        hidden=hidden.movedim(-3, -1),
-        cell=cell.movedim(-3, -1).to(_sum_type(plan.dtype)),
-        from_x=gates.project_x.weight.T,
-        from_x_bias=gates.project_x.bias,
-        from_hidden=gates.project_h.weight.T if isinstance(gates.project_h, nn.Linear) else None,
-        matrix=gate_matrix(gates.to_gates.weight, gates.to_gates.bias),
-        peephole=None if layer.peephole is None else layer.peephole.flatten(1),
-    )
     lines: tuple[LineWeights, ...] = ()
     if attention is not None and plan.attending:
-        height, width = x.shape[-2:]
+        height, width = core.x.shape[-2:]
         lines = line_weights(attention.rows, width), line_weights(attention.columns, height)
-    return Weights(
+    weights = Weights(
         core=core,
-        kernels=tuple(branch.weight for branch in gates.mixing.branches if isinstance(branch, PaddedConv2d)),
+        kernels=tuple(branch.weight for branch in _branches(gates)),
         norm=Norm(gates.norm.weight, gates.norm.bias) if isinstance(gates.norm, nn.LayerNorm) else None,
         excitation=excitation,
         lines=lines,
     )
+    if not torch.is_grad_enabled():
+        return _forward(plan, weights, _passes(weights), keep=False).run()
+    flat, form = _flatten(weights)
+    return _Sequence.apply(plan, form, *flat)
 
 
 def _sum_type(dtype: torch.dtype) -> torch.dtype:
@@ -219,7 +251,8 @@ def _forward(
         return gpu.Forward(plan, weights, keep=keep)
     if passes is None:
         return eager.Forward(plan, weights, keep=keep)
-    return fused.Forward(plan, weights, passes, keep=keep)
+    loops = fused if plan.candidate is None else fused_minimal
+    return loops.Forward(plan, weights, passes, keep=keep)
 
 
 def _backward(
@@ -229,4 +262,5 @@ def _backward(
         return gpu.Backward(plan, weights, hidden_maps, kept)
     if passes is None:
         return eager.Backward(plan, weights, hidden_maps, kept)
-    return fused.Backward(plan, weights, passes, hidden_maps, kept)
+    loops = fused if plan.candidate is None else fused_minimal
+    return loops.Backward(plan, weights, passes, hidden_maps, kept)

@@ -1,16 +1,40 @@
-"""FA-MinConv: its size, how far and when it sees, and what is masked."""
+"""FA-MinConv: its size, how far and when it sees, what is masked, and that its compiled passes say the same."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from models.cost import parameters
-from models.layers import build
+from models.layers import build, fused_minimal, native, paths
 from models.layers.axial import AxialAttention
-from models.layers.product import affine
+from models.layers.faminconv import FAMinConv, FAMinConvState
 from tests.models.conftest import shake
+
+HEIGHT, WIDTH = 9, 10
+
+
+def holes() -> Tensor:
+    """Weights with a gap, a whole row of nothing and unequal areas."""
+    weight = torch.linspace(0.5, 1.5, HEIGHT)[:, None].repeat(1, WIDTH)
+    weight[2:4, 3:] = 0
+    weight[6] = 0
+    return weight
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "every step": {"attention_every": 1, "attention_tokens": 3, "candidate": "positive"},
+    "exact": {"attention": "exact", "candidate": "identity"},
+    "nothing": {"attention": "none", "layer_norm": False, "squeeze_excitation": False, "branches": [[1, 1]]},
+    "no bottleneck": {"bottleneck_ratio": 1},
+    "holes": {"area_weight": holes(), "attention_tokens": 4},
+    "latitude, cylinder": {"area_weight": torch.linspace(0.5, 1.5, HEIGHT), "pad_mode": "cylinder"},
+}
 
 
 def touched(layer: torch.nn.Module, x: Tensor, step: int) -> Tensor:
@@ -79,9 +103,101 @@ def test_hidden_is_bounded(candidate: str):
     assert hidden.min() >= (-1 if candidate == "tanh" else 0)
 
 
-def test_the_quick_linear_layer_is_torch_s():
-    v, linear = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.nn.Linear(5, 7).double()
-    ways = affine(v.requires_grad_(), linear.weight, linear.bias), linear(v)
-    found = [(y, *torch.autograd.grad(y.square().sum(), (v, *linear.parameters()))) for y in ways]
-    for mine, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(mine, theirs, atol=1e-12, rtol=0)
+def results(layer: FAMinConv, x: Tensor, start: Tensor, *, whole: bool = True) -> list[Tensor]:
+    """Hidden maps and the last, after three steps before; then the derivatives of a sum of them by everything."""
+    hidden, state = layer(x, FAMinConvState(start, 3))
+    assert state.steps == 3 + x.shape[1]
+    outputs = [hidden, state.hidden] if whole else [state.hidden]
+    weights = [torch.linspace(-1, 1, part.numel(), dtype=x.dtype).view(part.shape) for part in outputs]
+    found = torch.autograd.grad(outputs, [x, start, *layer.parameters()], weights, allow_unused=True)
+    return [hidden, state.hidden, *(torch.zeros(()) if part is None else part for part in found)]
+
+
+def both_ways(layer: FAMinConv, x: Tensor, **options: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """The results of the compiled passes and of torch's operations."""
+    start = torch.rand(len(x), layer.hidden_channels, *x.shape[-2:], dtype=x.dtype, requires_grad=True)
+    if paths.obstacle_of_minimal(layer, x, None) is not None:
+        pytest.skip("there are no compiled passes here")
+    compiled = results(layer, x, start, **options)
+    with pytest.MonkeyPatch.context() as context:
+        context.setenv(native.SWITCH, "0")
+        return compiled, results(layer, x, start, **options)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
+def test_compiled_or_not_it_is_the_same(
+    options: dict[str, Any], threads: int, monkeypatch: pytest.MonkeyPatch
+):
+    team = native.team
+    monkeypatch.setattr(native, "team", lambda *work: {**team(*work), "threads": threads})
+    layer = shake(build("faminconv", 3, 8, **{"attention_every": 2, **options}).double())
+    x = torch.randn(3, 5, 3, HEIGHT, WIDTH, dtype=torch.float64, requires_grad=True)
+    for ours, theirs in zip(*both_ways(layer, x), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-11, rtol=1e-11)
+
+
+@pytest.mark.parametrize("channels", [3, 5, 13, 32, 64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_any_number_of_channels(channels: int, dtype: torch.dtype):
+    layer = shake(build("faminconv", 3, channels, attention_every=2, attention_tokens=3), 0.1).to(dtype)
+    x = torch.randn(2, 4, 3, 7, 8, dtype=dtype, requires_grad=True)
+    tolerance = 1e-10 if dtype == torch.float64 else 1e-4
+    for ours, theirs in zip(*both_ways(layer, x), strict=True):
+        assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max().clamp(min=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 9, 10), (1, 8, 1, 1), (2, 4, 1, 7), (4, 4, 13, 2)])
+def test_any_batch_length_and_grid(shape: tuple[int, ...]):
+    batch, length, *grid = shape
+    layer = shake(build("faminconv", 3, 8, attention_tokens=3).double())
+    x = torch.randn(batch, length, 3, *grid, dtype=torch.float64, requires_grad=True)
+    for ours, theirs in zip(*both_ways(layer, x), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-11, rtol=1e-11)
+
+
+def test_the_last_map_alone_has_the_derivative_of_the_whole():
+    layer = shake(build("faminconv", 3, 8, attention_every=2).double())
+    x = torch.randn(2, 4, 3, 5, 7, dtype=torch.float64, requires_grad=True)
+    for ours, theirs in zip(*both_ways(layer, x, whole=False), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-11, rtol=1e-11)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_is_told_in_its_example_and_from_its_step_on(value: float):
+    layer = shake(build("faminconv", 3, 8, attention_every=2))
+    x = torch.randn(2, 5, 3, 6, 7)
+    x[0, 1, 2, 4, 5] = value
+    hidden, _ = layer(x.requires_grad_())
+    assert torch.isfinite(hidden[0, 0]).all()
+    assert torch.isfinite(hidden[1]).all()
+    assert not torch.isfinite(hidden[0, 1:]).flatten(1).all(1).any()
+    hidden.sum().backward()
+    assert not torch.isfinite(layer.to_gate.weight.grad).all()
+
+
+def test_two_runs_give_the_same_bits():
+    layer = shake(build("faminconv", 3, 32, attention_every=2))
+    x = torch.randn(2, 5, 3, HEIGHT, 20, requires_grad=True)
+    start = torch.zeros(2, 32, HEIGHT, 20, requires_grad=True)
+    first, second = results(layer, x, start), results(layer, x, start)
+    assert all(torch.equal(ours, again) for ours, again in zip(first, second, strict=True))
+
+
+def test_where_the_compiled_passes_are_taken(monkeypatch: pytest.MonkeyPatch):
+    taken: list[int] = []
+    step = fused_minimal.Forward.step
+    monkeypatch.setattr(fused_minimal.Forward, "step", lambda self, t: (taken.append(t), step(self, t)))
+    layer, x = build("faminconv", 3, 8, attention_every=2), torch.randn(1, 3, 3, 5, 6)
+    if paths.obstacle_of_minimal(layer, x, None) is not None:
+        pytest.skip("there are no compiled passes here")
+    layer(x)
+    assert taken == [0, 1, 2]
+    called: list[int] = []
+    handle = layer.attention.register_forward_hook(lambda *_: called.append(1))
+    layer(x)
+    handle.remove()
+    build("faminconv", 3, 8, scan="doubling")(x)
+    torch.func.vmap(lambda x: layer(x)[0])(x[None])
+    assert called == [1]
+    assert taken == [0, 1, 2]

@@ -8,19 +8,6 @@
    A block of pixels at a time, whose gates stay in the first-level cache. With E(x) = exp(-x), the products of two such
    functions share a division:  sig(i) tanh(g) = (1 - E(2g)) / ((1 + E(i)) (1 + E(2g))). */
 
-/* A = SiLU(w Y + b) and V = e A of a block, (count, C_b padded). */
-INLINE void blend(const Plan *p, const Step *s, Block b, REAL *a, REAL *v) {
-    int64_t I = p->inner, IP = PADDED(I);
-    const REAL *y = (const REAL *)s->y + (b.image * p->height * p->width + b.start) * I;
-    const REAL *e = (const REAL *)s->excitation + b.image * IP;
-    for (int64_t i = 0; i < b.count; i++)
-        for (int64_t c = 0; c < IP; c += LANES) {
-            vec active = activate(p, load_some(y + i * I + c, I - c), c);
-            if (a) store(a + i * IP + c, active);
-            store(v + i * IP + c, active * load(e + c));
-        }
-}
-
 static void cell_part(const Plan *p, const void *step, const void *unused, int64_t part) {
     (void)unused;
     const Step *s = step;
@@ -99,7 +86,7 @@ static void gather_part(const Plan *p, const void *step, const void *unused, int
     REAL *room = (REAL *)p->rooms + part * p->room, *d = take(&room, p->block * FP);
     FOR_BLOCKS(b) {
         d_hidden(p, s, b, d, FP);
-        rows(b.count, F, d, FP, (REAL *)s->d_hidden_map + (b.image * p->height * p->width + b.start) * F, F, NULL);
+        rows(b.count, F, d, FP, (REAL *)s->d_refined + (b.image * p->height * p->width + b.start) * F, F, NULL);
     }
 }
 

@@ -12,8 +12,8 @@ typedef struct {
     int64_t N, M, MP, D, DP, D2, D3, d, F, FP; /* pixels, tokens, width over all heads, 2D, 3D padded, of a head, channels */
 } Sizes;
 
-INLINE Sizes sizes(const Plan *p, const Lines *l) {
-    int64_t F = p->channels, D = l->width;
+INLINE Sizes sizes(const Lines *l) {
+    int64_t F = l->channels, D = l->width;
     return (Sizes){l->pixels,     l->tokens, PADDED(l->tokens), D, PADDED(D), PADDED(2 * D), PADDED(3 * D), D / l->heads, F,
                    PADDED(F)};
 }
@@ -34,7 +34,7 @@ INLINE Line room_of_line(Sizes z, int64_t heads, REAL **room) {
 }
 
 /* h less its mean over the channels, and 1 / standard deviation, of the pixels of a line. */
-INLINE void centre(const Plan *p, const Lines *l, Sizes z, const REAL *h, Line *w) {
+INLINE void centre(const Lines *l, Sizes z, const REAL *h, Line *w) {
     for (int64_t n = 0; n < z.N; n++) {
         const REAL *from = h + n * l->pixel_stride * z.F;
         REAL *to = w->centred + n * z.FP;
@@ -49,7 +49,6 @@ INLINE void centre(const Plan *p, const Lines *l, Sizes z, const REAL *h, Line *
         }
         w->rstd[n] = 1 / (REAL)__builtin_sqrt(sum(square)[0] / z.F + (REAL)1e-5);
     }
-    (void)p;
 }
 
 /* Keys (column 0) or values (column D) of a head as the right side of a product, and where in a row of D its result
@@ -92,11 +91,11 @@ INLINE void softmax(Sizes z, REAL *x) {
 }
 
 /* Everything up to the attended values, of one line. */
-static void look(const Plan *p, const Lines *l, Sizes z, int64_t line, const REAL *h, Line *w) {
+static void look(const Lines *l, Sizes z, int64_t line, const REAL *h, Line *w) {
     const REAL *shares = (const REAL *)l->share + (l->own_shares ? line * z.N : 0);
     const uint8_t *absent = l->absent ? (const uint8_t *)l->absent + (l->own_shares ? line * z.M : 0) : NULL;
     const int64_t *token = l->token;
-    centre(p, l, z, h, w);
+    centre(l, z, h, w);
     product(z.N, z.D3, z.F, w->centred, z.FP, l->project, z.D3, w->projected, z.D3, 0, NULL);
     for (int64_t n = 0; n < z.N; n++)
         for (int64_t c = 0; c < z.D3; c += LANES)
@@ -124,22 +123,22 @@ static void look(const Plan *p, const Lines *l, Sizes z, int64_t line, const REA
     }
 }
 
-INLINE int64_t line_start(const Plan *p, const Lines *l, int64_t at, int64_t image_stride) {
-    return at / l->lines * image_stride + at % l->lines * l->line_stride * p->channels;
+INLINE int64_t line_start(const Lines *l, int64_t at, int64_t image_stride) {
+    return at / l->lines * image_stride + at % l->lines * l->line_stride * l->channels;
 }
 #define FOR_LINES(at) \
     for (int64_t at = begin(p, p->batch * l->lines, part), end = begin(p, p->batch * l->lines, part + 1); at < end; at++)
 
-/* step->hidden (B, H, W, F) is refined in place. */
+/* step->refined (B, H, W, F), in place. */
 static void lines_part(const Plan *p, const void *step, const void *given, int64_t part) {
     const Step *s = step;
     const Lines *l = given;
-    Sizes z = sizes(p, l);
+    Sizes z = sizes(l);
     REAL *room = (REAL *)p->rooms + part * p->room;
     Line w = room_of_line(z, l->heads, &room);
     FOR_LINES(at) {
-        REAL *h = (REAL *)s->hidden + line_start(p, l, at, s->hidden_stride);
-        look(p, l, z, at % l->lines, h, &w);
+        REAL *h = (REAL *)s->refined + line_start(l, at, s->refined_stride);
+        look(l, z, at % l->lines, h, &w);
         product(z.N, z.FP, z.D, w.attended, z.DP, l->output, z.FP, w.out, z.FP, 0, l->output_bias);
         for (int64_t n = 0; n < z.N; n++)
             for (int64_t c = 0; c < z.F; c += LANES) {
@@ -188,12 +187,12 @@ static void attention_back(const Lines *l, Sizes z, int64_t line, Line *w, const
         }
 }
 
-/* step->d_hidden_map from that by the refined map to that by step->hidden, in place. */
+/* step->d_refined from that by the refined map to that by step->refined, in place. */
 static void unlines_part(const Plan *p, const void *step, const void *given, int64_t part) {
     const Step *s = step;
     const Lines *l = given;
-    Sizes z = sizes(p, l);
-    int64_t whole = p->height * p->width * p->channels;
+    Sizes z = sizes(l);
+    int64_t whole = p->height * p->width * z.F;
     REAL *room = (REAL *)p->rooms + part * p->room;
     Line w = room_of_line(z, l->heads, &room);
     REAL *d_attended = take(&room, z.N * z.DP), *d_projected = take(&room, z.N * z.D3);
@@ -204,8 +203,8 @@ static void unlines_part(const Plan *p, const void *step, const void *given, int
     REAL *d_output = (REAL *)l->d_output + part * z.D * z.FP, *d_output_bias = (REAL *)l->d_output_bias + part * z.FP;
     REAL *d_bias = (REAL *)l->d_bias + part * l->heads * z.N * z.MP;
     FOR_LINES(at) {
-        REAL *d = (REAL *)s->d_hidden_map + line_start(p, l, at, whole);
-        look(p, l, z, at % l->lines, (const REAL *)s->hidden + line_start(p, l, at, s->hidden_stride), &w);
+        REAL *d = (REAL *)s->d_refined + line_start(l, at, whole);
+        look(l, z, at % l->lines, (const REAL *)s->refined + line_start(l, at, s->refined_stride), &w);
         rows(z.N, z.F, d, l->pixel_stride * z.F, w.out, z.FP, NULL);
         turned_product(z.N, z.D, z.FP, w.attended, z.DP, w.out, z.FP, d_output, z.FP);
         product(z.N, z.DP, z.F, w.out, z.FP, l->from_output, z.DP, d_attended, z.DP, 0, NULL);

@@ -44,11 +44,11 @@ static void project_part(const Plan *p, const void *step, const void *unused, in
     int64_t C = p->in_channels, F = p->channels, I = p->inner, IP = PADDED(I);
     REAL *room = (REAL *)p->rooms + part * p->room, *u = take(&room, p->block * IP), *x = take(&room, p->block * C);
     FOR_BLOCKS(b) {
-        const REAL *h = (const REAL *)s->hidden_before + b.image * s->hidden_before_stride + b.start * F;
+        const REAL *h = p->recurrent ? (const REAL *)s->hidden_before + b.image * s->hidden_before_stride + b.start * F : NULL;
         pixels_of_x(p, s, b.image, b.start, b.count, x);
         product(b.count, IP, C, x, C, p->from_x, IP, u, IP, 0, p->from_x_bias);
         if (p->from_hidden) product(b.count, IP, F, h, F, p->from_hidden, IP, u, IP, 1, NULL);
-        else
+        else if (h)
             for (int64_t i = 0; i < b.count; i++)
                 for (int64_t c = 0; c < I; c += LANES) store(u + i * IP + c, load(u + i * IP + c) + load_some(h + i * F + c, I - c));
         rows(b.count, I, u, IP, (REAL *)s->u + (b.image * p->height * p->width + b.start) * I, I,
@@ -192,6 +192,49 @@ static void squeeze(const Plan *p, const Step *s) {
     }
 }
 
+/* A = SiLU(w Y + b) and V = e A of a block, (count, C_b padded). */
+INLINE void blend(const Plan *p, const Step *s, Block b, REAL *a, REAL *v) {
+    int64_t I = p->inner, IP = PADDED(I);
+    const REAL *y = (const REAL *)s->y + (b.image * p->height * p->width + b.start) * I;
+    const REAL *e = (const REAL *)s->excitation + b.image * IP;
+    for (int64_t i = 0; i < b.count; i++)
+        for (int64_t c = 0; c < IP; c += LANES) {
+            vec active = activate(p, load_some(y + i * I + c, I - c), c);
+            if (a) store(a + i * IP + c, active);
+            store(v + i * IP + c, active * load(e + c));
+        }
+}
+
+static void blend_part(const Plan *p, const void *step, const void *unused, int64_t part) {
+    (void)unused;
+    const Step *s = step;
+    int64_t I = p->inner, IP = PADDED(I);
+    REAL *room = (REAL *)p->rooms + part * p->room, *v = take(&room, p->block * IP);
+    FOR_BLOCKS(b) {
+        blend(p, s, b, NULL, v);
+        rows(b.count, I, v, IP, (REAL *)s->v + (b.image * p->height * p->width + b.start) * I, I, NULL);
+    }
+}
+
+/* sum(dV a) over each image, of which `squeeze_back` makes the derivative by the mean. */
+static void unblend_part(const Plan *p, const void *step, const void *unused, int64_t part) {
+    (void)unused;
+    const Step *s = step;
+    int64_t I = p->inner, IP = PADDED(I);
+    REAL *sums = (REAL *)p->sums + part * p->batch * IP;
+    memset(sums, 0, p->batch * IP * sizeof(REAL));
+    FOR_BLOCKS(b) {
+        int64_t first = (b.image * p->height * p->width + b.start) * I;
+        const REAL *y = (const REAL *)s->y + first, *d = (const REAL *)s->d_v + first;
+        for (int64_t c = 0; c < IP; c += LANES) {
+            vec total = load(sums + b.image * IP + c);
+            for (int64_t i = 0; i < b.count; i++)
+                total += load_some(d + i * I + c, I - c) * activate(p, load_some(y + i * I + c, I - c), c);
+            store(sums + b.image * IP + c, total);
+        }
+    }
+}
+
 /* The derivative of `squeeze`: sums hold sum(dV a); e becomes the derivative by the mean. */
 static void squeeze_back(const Plan *p, const Step *s, REAL *d_mean, REAL *room) {
     int64_t I = p->inner, IP = PADDED(I), R = p->squeezed;
@@ -308,8 +351,10 @@ static void untap_part(const Plan *p, const void *step, const void *unused, int6
             row_of_taps(p, offset, at, m);
             if (p->seen) rows(W, I, m, IP, m, IP, (const REAL *)p->seen + y * W);
             rows(W, I, m, IP, (REAL *)s->d_u + (image * pixels + y * W) * I, I, NULL);
-            const REAL *h = (const REAL *)s->hidden_before + image * s->hidden_before_stride + y * W * F;
-            if (p->from_hidden) turned_product(W, F, IP, h, F, m, IP, (REAL *)p->d_from_hidden + part * F * IP, IP);
+            if (p->from_hidden) {
+                const REAL *h = (const REAL *)s->hidden_before + image * s->hidden_before_stride + y * W * F;
+                turned_product(W, F, IP, h, F, m, IP, (REAL *)p->d_from_hidden + part * F * IP, IP);
+            }
             project_back(p, s, image, y * W, W, m, x, d_x, part);
         }
     }

@@ -13,13 +13,15 @@ typedef struct {
     int64_t squeezed;                     /* inner width of the excitation, 0 for none */
     int64_t taps, reach, pad_mode;        /* of the one merged kernel; 0 zeros, 1 cylinder, 2 circular */
     int64_t normed;                       /* whether there is a LayerNorm */
+    int64_t recurrent;                    /* whether H_(t-1) enters U; if not, the memory is minimal, and this is its */
+    int64_t candidate;                    /* place in CANDIDATES of models/layers/minimal.py */
     int64_t threads, block, band, room;   /* the last three are set by `prepare`: pixels, rows, numbers a thread */
     void *start, *number, *count;         /* GOMP_parallel, omp_get_thread_num, omp_get_num_threads */
     void *rooms;                          /* (threads, room) */
     const void *from_x, *from_x_bias;     /* (C, C_b), (C_b,), rows padded */
     const void *to_x;                     /* (C_b, C), rows padded */
     const void *from_hidden, *to_hidden;  /* (F, C_b) and (C_b, F), rows padded; null without bottleneck */
-    const void *matrix, *to_v;            /* (C_b + 1, 4F) and (4F, C_b), rows padded */
+    const void *matrix, *to_v;            /* (C_b + 1, 4F) and (4F, C_b), rows padded; 2F of a minimal memory */
     const void *peephole;                 /* (3, F), rows padded */
     const void *places, *kernel;          /* (taps, 2) rows and columns away, int64; (taps, C_b), rows padded */
     const void *norm, *norm_bias;         /* (C_b,), padded; norm is 1 and its bias 0 where there is none */
@@ -39,16 +41,19 @@ typedef struct {
     void *mean, *inner, *excitation;      /* (B, C_b padded), (B, R), (B, C_b padded) */
     const void *hidden_before, *before;   /* H_(t-1), C_(t-1) */
     void *cell, *hidden;                  /* C_t, H_t */
+    void *v;                              /* V, only of a minimal memory */
+    void *refined;                        /* the map that attention refines: H_t, or V before a minimal memory */
     const void *d_hidden, *d_u_next;      /* by H_t, by U_(t+1); null for none */
-    void *d_cell, *d_v, *d_u;             /* d_v is overwritten on the way */
+    void *d_cell, *d_v, *d_u;             /* d_v is overwritten on the way; d_cell is by H_t where there is no C_t */
     void *d_x;                            /* by X_t, laid out as that */
-    void *d_hidden_map;                   /* where `gather` writes */
+    void *d_refined;                      /* (B, H, W, .); `gather` writes it for H_t */
     int64_t x_stride, x_pixel, x_channel; /* from image to image, pixel to pixel, channel to channel, in numbers */
-    int64_t hidden_before_stride, hidden_stride, d_hidden_stride; /* from image to image, in numbers */
+    int64_t hidden_before_stride, hidden_stride, refined_stride, d_hidden_stride; /* from image to image, in numbers */
 } Step;
 
 typedef struct {
     int64_t lines, pixels, line_stride, pixel_stride; /* of the map, in pixels: a row's pixel to its neighbour, ... */
+    int64_t channels;                     /* F, of the map */
     int64_t tokens, heads, width;         /* M, heads, D over all heads */
     int64_t own_shares;                   /* whether every line has shares of its own, or all the same */
     const void *project, *project_bias;   /* (F, 3D), (3D,), rows padded */

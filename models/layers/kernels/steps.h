@@ -17,17 +17,22 @@ void prepare(Plan *p, const Lines *rows, const Lines *columns) {
     const Lines *both[2] = {rows, columns};
     for (int k = 0; k < 2; k++) {
         if (!both[k]) continue;
-        Sizes z = sizes(p, both[k]);
+        Sizes z = sizes(both[k]);
         int64_t pixel = 2 * z.FP + 1 + 2 * z.D3 + (both[k]->heads + 1) * z.MP + 2 * z.DP;
         p->room = LARGEST(p->room, z.N * pixel + z.M * (2 * z.D2 + z.DP + PADDED(z.d)) + z.d * z.MP);
     }
     p->room += 32 * 20; /* what `take` rounds up */
 }
 
-void forward(const Plan *p, const Step *s) {
+/* From X_t and H_(t-1) to U, Y and the excitation. */
+static void mixed(const Plan *p, const Step *s) {
     in_parts(p, s, NULL, project_part);
     in_parts(p, s, NULL, mix_part);
     if (p->squeezed) squeeze(p, s);
+}
+
+void forward(const Plan *p, const Step *s) {
+    mixed(p, s);
     in_parts(p, s, NULL, cell_part);
 }
 
@@ -39,12 +44,34 @@ void gather(const Plan *p, const Step *s) { in_parts(p, s, NULL, gather_part); }
 
 void attend_back(const Plan *p, const Step *s, const Lines *l) { in_parts(p, s, l, unlines_part); }
 
-/* `d_mean` is room for (B, C_b padded), zeros where there is no excitation. */
-void backward(const Plan *p, const Step *s, REAL *d_mean) {
-    in_parts(p, s, NULL, uncell_part);
+/* From dV, and its sums over images times A, down to the input; `d_mean` is room for (B, C_b padded), zeros where there
+   is no excitation. */
+static void unmixed(const Plan *p, const Step *s, REAL *d_mean) {
     if (p->squeezed) squeeze_back(p, s, d_mean, p->rooms);
     in_parts(p, s, d_mean, unmix_part);
     in_parts(p, s, NULL, untap_part);
+}
+
+/* V of a minimal memory, and again from what was kept. */
+void blended_again(const Plan *p, const Step *s) { in_parts(p, s, NULL, blend_part); }
+
+void blended(const Plan *p, const Step *s) {
+    mixed(p, s);
+    blended_again(p, s);
+}
+
+void memorise(const Plan *p, const Step *s) { in_parts(p, s, NULL, step_part); }
+
+void memorise_back(const Plan *p, const Step *s) { in_parts(p, s, NULL, step_back_part); }
+
+void blended_back(const Plan *p, const Step *s, REAL *d_mean) {
+    in_parts(p, s, NULL, unblend_part);
+    unmixed(p, s, d_mean);
+}
+
+void backward(const Plan *p, const Step *s, REAL *d_mean) {
+    in_parts(p, s, NULL, uncell_part);
+    unmixed(p, s, d_mean);
 }
 #undef LARGEST
 

@@ -57,18 +57,19 @@ INLINE void remember_some_back(const int gate, const int kind, int64_t n, const 
 }
 
 /* Call for the gate and the candidate that are asked for, which the compiler then knows. */
-#define OF_GATE(m, kind, call, ...)                                         \
+#define OF_GATE(kind, m, call, ...)                                         \
     switch ((m)->gate) {                                                    \
     case SINGLE: call(SINGLE, kind, __VA_ARGS__); break;                    \
     case EXPONENTIAL: call(EXPONENTIAL, kind, __VA_ARGS__); break;          \
     default: call(SIGMOID, kind, __VA_ARGS__);                              \
     }
-#define OF_FORM(m, call, ...)                                               \
+#define OF_CANDIDATE(m, call, ...)                                          \
     switch ((m)->candidate) {                                               \
-    case POSITIVE: OF_GATE(m, POSITIVE, call, __VA_ARGS__) break;           \
-    case TANH: OF_GATE(m, TANH, call, __VA_ARGS__) break;                   \
-    default: OF_GATE(m, IDENTITY, call, __VA_ARGS__)                        \
+    case POSITIVE: call(POSITIVE, __VA_ARGS__); break;                      \
+    case TANH: call(TANH, __VA_ARGS__); break;                              \
+    default: call(IDENTITY, __VA_ARGS__);                                   \
     }
+#define OF_FORM(m, call, ...) OF_CANDIDATE(m, OF_GATE, m, call, __VA_ARGS__)
 
 static void remember_part(const Plan *p, const void *given, const void *unused, int64_t part) {
     (void)unused;
@@ -100,5 +101,64 @@ static void remember_back_part(const Plan *p, const void *given, const void *unu
             OF_FORM(m, remember_some_back, b.count, first, second, (const REAL *)m->c + place, before, d_h, d_last,
                     d_first, d_second, (REAL *)m->d_c + place)
         }
+    }
+}
+
+/* The same a step at a time, [k, c] = V matrix being made of a block of pixels when they are needed. */
+
+INLINE void remember_pixels(const int kind, int64_t count, int64_t F, const REAL *z, int64_t Z, const REAL *before,
+                            REAL *h) {
+    for (int64_t i = 0; i < count; i++)
+        remember_some(SINGLE, kind, F, z + i * Z, NULL, z + i * Z + F, before + i * F, h + i * F);
+}
+
+static void step_part(const Plan *p, const void *step, const void *unused, int64_t part) {
+    (void)unused;
+    const Step *s = step;
+    int64_t F = p->channels, I = p->inner, Z = PADDED(2 * F);
+    REAL *room = (REAL *)p->rooms + part * p->room, *z = take(&room, p->block * Z);
+    const REAL *matrix = p->matrix;
+    FOR_BLOCKS(b) {
+        const REAL *v = (const REAL *)s->v + (b.image * p->height * p->width + b.start) * I;
+        const REAL *before = (const REAL *)s->hidden_before + b.image * s->hidden_before_stride + b.start * F;
+        REAL *h = (REAL *)s->hidden + b.image * s->hidden_stride + b.start * F;
+        product(b.count, Z, I, v, I, matrix, Z, z, Z, 0, matrix + I * Z);
+        OF_CANDIDATE(p, remember_pixels, b.count, F, z, Z, before, h)
+    }
+}
+
+/* The derivatives by k and c in place of these, and their sums over the pixels, d_bias (Z). */
+INLINE void remember_pixels_back(const int kind, int64_t count, int64_t F, REAL *z, int64_t Z, const REAL *before,
+                                 const REAL *d_h, int64_t ldd, REAL *d_last, REAL *d_bias) {
+    for (int64_t i = 0; i < count; i++)
+        remember_some_back(SINGLE, kind, F, z + i * Z, NULL, z + i * Z + F, before + i * F, d_h + i * ldd, d_last + i * F,
+                           z + i * Z, NULL, z + i * Z + F);
+    for (int64_t c = 0; c < Z; c += LANES) {
+        vec total = load(d_bias + c);
+        for (int64_t i = 0; i < count; i++) total += load(z + i * Z + c);
+        store(d_bias + c, total);
+    }
+}
+
+static void step_back_part(const Plan *p, const void *step, const void *unused, int64_t part) {
+    (void)unused;
+    const Step *s = step;
+    int64_t F = p->channels, I = p->inner, IP = PADDED(I), Z = PADDED(2 * F), ldd = s->d_hidden ? F : 0;
+    REAL *room = (REAL *)p->rooms + part * p->room;
+    REAL *z = take(&room, p->block * Z), *dv = take(&room, p->block * IP), *nothing = take(&room, F);
+    memset(nothing, 0, F * sizeof(REAL));
+    const REAL *matrix = p->matrix;
+    REAL *d_matrix = (REAL *)p->d_matrix + part * (I + 1) * Z;
+    FOR_BLOCKS(b) {
+        int64_t pixel = b.image * p->height * p->width + b.start;
+        const REAL *v = (const REAL *)s->v + pixel * I;
+        const REAL *before = (const REAL *)s->hidden_before + b.image * s->hidden_before_stride + b.start * F;
+        const REAL *d_h = ldd ? (const REAL *)s->d_hidden + b.image * s->d_hidden_stride + b.start * F : nothing;
+        product(b.count, Z, I, v, I, matrix, Z, z, Z, 0, matrix + I * Z);
+        OF_CANDIDATE(p, remember_pixels_back, b.count, F, z, Z, before, d_h, ldd, (REAL *)s->d_cell + pixel * F,
+                     d_matrix + I * Z)
+        product(b.count, IP, 2 * F, z, Z, p->to_v, IP, dv, IP, 0, NULL);
+        turned_product(b.count, I, Z, v, I, z, Z, d_matrix, Z);
+        rows(b.count, I, dv, IP, (REAL *)s->d_v + pixel * I, I, NULL);
     }
 }
