@@ -54,19 +54,21 @@ static void work(void *given) {
 
 /* Where another process holds a core, a thread may come late by far more than its part takes, at every call. So what
    sharing has gained or lost of late is kept count of, and while it loses all parts are done by the thread that calls;
-   the parts, and so the bits, are the same. */
+   the parts, and so the bits, are the same. Threads that sleep must be woken, which may take longer than a part: that
+   much is granted when sharing begins. */
 #define PAUSE 64
 #define LONGEST_PAUSE 4096
+#define WAKING 1e-3 /* seconds */
 static _Thread_local struct {
     int64_t left, pause; /* calls until sharing is tried again, and how many it were the last time */
     double lost;         /* seconds; below 0 is gained */
-} habit;
+} habit = {.lost = -WAKING};
 
 /* Call `part` once for each thread, by torch's own pool of OpenMP: a second pool would wait beside it. */
 static void in_parts(const Plan *plan, const void *step, const void *lines,
                      void (*part)(const Plan *, const void *, const void *, int64_t)) {
     if (plan->threads == 1 || habit.left > 0) {
-        if (plan->threads > 1) habit.left--;
+        if (plan->threads > 1 && --habit.left == 0) habit.lost = -WAKING;
         for (int64_t number = 0; number < plan->threads; number++) part(plan, step, lines, number);
         return;
     }
@@ -78,7 +80,6 @@ static void in_parts(const Plan *plan, const void *step, const void *lines,
     if (habit.lost > 0) {
         habit.pause = habit.pause < PAUSE ? PAUSE : habit.pause * 2 > LONGEST_PAUSE ? LONGEST_PAUSE : habit.pause * 2;
         habit.left = habit.pause;
-        habit.lost = 0;
     } else habit.pause /= 2;
 }
 
