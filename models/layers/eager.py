@@ -111,6 +111,13 @@ class Backward(Loop):
         )
         self.d_hidden = self.map(self.channels)
 
+    def run(self, d_hidden_maps: Tensor | None, d_cell: Tensor | None) -> Weights:
+        """Take the derivatives by all weights from those by what the loop forward returned."""
+        self.start(d_cell)
+        for t in reversed(range(self.length)):
+            self.step(t, None if d_hidden_maps is None else d_hidden_maps[:, t])
+        return self.finish()
+
     def start(self, d_cell: Tensor | None) -> None:
         """Take the derivative by the last cell."""
         self.d_cell = self.map(self.channels)

@@ -295,6 +295,13 @@ class Backward(_Loop):
         del taps["TAPS"]
         self.kernel_back = Launch(passes.kernel_back, programs, len(self.places), **taps)
 
+    def run(self, d_hidden_maps: Tensor | None, d_cell: Tensor | None) -> Weights:
+        """Take the derivatives by all weights from those by what the loop forward returned."""
+        self.start(d_cell)
+        for t in reversed(range(self.length)):
+            self.step(t, None if d_hidden_maps is None else d_hidden_maps[:, t])
+        return self.finish()
+
     def start(self, d_cell: Tensor | None) -> None:
         """Take the derivative by the last cell."""
         given = torch.zeros_like(self.core.cell) if d_cell is None else d_cell.clone()

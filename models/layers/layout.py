@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.layers import native
-from models.layers.blend import Excitation, Norm
+from models.layers.blend import Norm
 from models.layers.convolution import PAD_MODES, check_reach
 from models.layers.lines import LineWeights, Tokens
 from models.layers.memory import empty
@@ -63,7 +63,7 @@ def _places(
 
 
 class Layout:
-    """What the loops forward and backward share: everything that C is told before the first step."""
+    """What the loops forward and backward share: all that C is told but the sequence itself."""
 
     def __init__(self, plan: Plan, weights: Weights, passes: native.Passes, *, derivative: bool) -> None:
         core = weights.core
@@ -77,7 +77,7 @@ class Layout:
         self.team = native.team(self.batch * self.pixels, PIXELS_A_THREAD)
         self.threads = self.team["threads"]
         self.taps = taps_of(weights.kernels, plan.dilations)
-        self.new_line = passes.lines
+        self.new_line, self.new_sequence = passes.lines, passes.sequence
         self.held: list[Tensor] = []  # while C knows their addresses
         self.totals: dict[str, Tensor] = {}
         self.derivative = derivative
@@ -92,7 +92,6 @@ class Layout:
         self.sizes.sums = self.hold(core.matrix.new_empty(self.threads, self.batch, self.wide))
         if derivative:
             self._totals()
-        self.step_ = passes.step()
 
     def _sizes(self) -> dict[str, Any]:
         check_reach(self.height, self.width, self.taps.reach, self.plan.pad_mode)
@@ -182,11 +181,9 @@ class Layout:
         self._total(self.sizes, "kernel", len(self.taps.places), self.inner)
         self._total(self.sizes, "norm", self.inner)
         self._total(self.sizes, "norm_bias", self.inner)
-        self.d_excitation = None
         if self.weights.excitation is not None:
-            self.d_excitation = Excitation(*(part.new_zeros(part.shape) for part in self.weights.excitation))
-            for name, part in self.d_excitation._asdict().items():
-                setattr(self.sizes, f"d_{name}", self.hold(part))
+            for name, part in self.weights.excitation._asdict().items():
+                self._total(self.sizes, name, *part.shape, padded=False)
         for number, (line, weights) in enumerate(zip(self.lines, self.weights.lines, strict=True)):
             for name, shape in {
                 "project": weights.project.shape,
@@ -197,9 +194,12 @@ class Layout:
             }.items():
                 self._total(line, name, *shape, group=number)
 
-    def _total(self, structure: Any, name: str, *shape: int, group: int | None = None) -> None:
-        padded = *shape[:-1], math.ceil(shape[-1] / self.lanes) * self.lanes
-        total = self.core.matrix.new_zeros(self.threads, *padded)
+    def _total(
+        self, structure: Any, name: str, *shape: int, group: int | None = None, padded: bool = True
+    ) -> None:
+        lanes = self.lanes if padded else 1
+        row = math.ceil(shape[-1] / lanes) * lanes
+        total = self.core.matrix.new_zeros(self.threads, *shape[:-1], row)
         self.totals[name if group is None else f"{name}.{group}"] = total[..., : shape[-1]]
         setattr(structure, f"d_{name}", self.hold(total))
 

@@ -30,11 +30,7 @@ SOURCES = Path(__file__).parent / "kernels"
 # No flag that takes numbers to be finite: what is not a number must come out as such.
 FLAGS = ("-O2", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 DEFINES = {torch.float32: (), torch.float64: ("-DDOUBLE",)}
-NAMES = (
-    *("prepare", "forward", "attend", "hidden_again", "gather", "attend_back", "backward"),
-    *("blended", "blended_again", "memorise", "memorise_back", "blended_back"),
-    *("remember", "remember_back"),
-)
+NAMES = ("prepare", "forward", "backward", "remember", "remember_back")
 LONGEST = 64  # bytes of a vector
 SECONDS = 120  # that a compiler may take
 SWITCH = "FACONVLSTM_NATIVE"
@@ -57,7 +53,7 @@ class Passes(NamedTuple):
     vector_bytes: int
     lanes: int  # numbers in a vector; rows are padded to a multiple
     plan: type[ctypes.Structure]
-    step: type[ctypes.Structure]
+    sequence: type[ctypes.Structure]
     lines: type[ctypes.Structure]
     sweep: type[ctypes.Structure]
 
@@ -107,7 +103,7 @@ def _load(dtype: torch.dtype, *defines: str) -> Passes | None:
         library.vector_bytes.restype = c_int64
         size = library.vector_bytes()
         lanes = size // torch.empty(0, dtype=dtype).element_size()
-        return Passes(library, size, lanes, *map(_structure, ("Plan", "Step", "Lines", "Sweep")))
+        return Passes(library, size, lanes, *map(_structure, ("Plan", "Sequence", "Lines", "Sweep")))
     except (OSError, AttributeError, KeyError, RuntimeError, subprocess.SubprocessError) as error:
         _log.info("layers run without compiled passes, more slowly: %s", error)
         return None

@@ -3,8 +3,8 @@
 The loop of `FAConvLSTM.forward` with the derivative written out: no graph of single operations, hidden maps
 written where they are returned, the same room for all steps, gates computed again instead of stored. A step is made
 of passes: compiled from C where there is a compiler (`fused`, `native`), on a GPU in Triton (`gpu`), else of torch's
-operations (`eager`); those of FA-MinConv are compiled from C alone (`fused_minimal`). Same numbers and derivatives as
-the plain loop, to rounding. Supports every switch of the factorised gate path but the LayerNorm over the gates, and
+operations (`eager`); those of FA-MinConv are compiled from C alone. Same numbers and derivatives as the plain
+loop, to rounding. Supports every switch of the factorised gate path but the LayerNorm over the gates, and
 both forms of attention. Does not support derivatives of derivatives.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from models.layers import eager, fused, fused_minimal, gpu, native
+from models.layers import eager, fused, gpu, native
 from models.layers.blend import Excitation, Norm
 from models.layers.cell import gate_matrix
 from models.layers.convolution import PaddedConv2d
@@ -231,10 +231,7 @@ class _Sequence(Function):
         with torch.autocast(hidden_maps.device.type, enabled=False), torch.cuda.device_of(hidden_maps):
             weights = _restore(tuple(flat), ctx.form)
             loop = _backward(ctx.plan, weights, ctx.passes, hidden_maps, ctx.kept)
-            loop.start(d_cell)
-            for t in reversed(range(loop.length)):
-                loop.step(t, None if d_hidden_maps is None else d_hidden_maps[:, t])
-            return None, None, *_flatten(loop.finish())[0]
+            return None, None, *_flatten(loop.run(d_hidden_maps, d_cell))[0]
 
 
 def _passes(weights: Weights) -> native.Passes | None:
@@ -251,8 +248,7 @@ def _forward(
         return gpu.Forward(plan, weights, keep=keep)
     if passes is None:
         return eager.Forward(plan, weights, keep=keep)
-    loops = fused if plan.candidate is None else fused_minimal
-    return loops.Forward(plan, weights, passes, keep=keep)
+    return fused.Forward(plan, weights, passes, keep=keep)
 
 
 def _backward(
@@ -262,5 +258,4 @@ def _backward(
         return gpu.Backward(plan, weights, hidden_maps, kept)
     if passes is None:
         return eager.Backward(plan, weights, hidden_maps, kept)
-    loops = fused if plan.candidate is None else fused_minimal
-    return loops.Backward(plan, weights, passes, hidden_maps, kept)
+    return fused.Backward(plan, weights, passes, hidden_maps, kept)

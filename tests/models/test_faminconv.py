@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.cost import parameters
-from models.layers import build, fused_minimal, native, paths
+from models.layers import build, fused, native, paths
 from models.layers.axial import AxialAttention
 from models.layers.faminconv import FAMinConv, FAMinConvState
 from tests.models.conftest import shake
@@ -124,7 +124,7 @@ def both_ways(layer: FAMinConv, x: Tensor, **options: Any) -> tuple[list[Tensor]
         return compiled, results(layer, x, start, **options)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
 def test_compiled_or_not_it_is_the_same(
     options: dict[str, Any], threads: int, monkeypatch: pytest.MonkeyPatch
@@ -186,13 +186,13 @@ def test_two_runs_give_the_same_bits():
 
 def test_where_the_compiled_passes_are_taken(monkeypatch: pytest.MonkeyPatch):
     taken: list[int] = []
-    step = fused_minimal.Forward.step
-    monkeypatch.setattr(fused_minimal.Forward, "step", lambda self, t: (taken.append(t), step(self, t)))
+    run = fused.Forward.run
+    monkeypatch.setattr(fused.Forward, "run", lambda self: (taken.append(self.length), run(self))[1])
     layer, x = build("faminconv", 3, 8, attention_every=2), torch.randn(1, 3, 3, 5, 6)
     if paths.obstacle_of_minimal(layer, x, None) is not None:
         pytest.skip("there are no compiled passes here")
     layer(x)
-    assert taken == [0, 1, 2]
+    assert taken == [3]
     called: list[int] = []
     handle = layer.attention.register_forward_hook(lambda *_: called.append(1))
     layer(x)
@@ -200,4 +200,4 @@ def test_where_the_compiled_passes_are_taken(monkeypatch: pytest.MonkeyPatch):
     build("faminconv", 3, 8, scan="doubling")(x)
     torch.func.vmap(lambda x: layer(x)[0])(x[None])
     assert called == [1]
-    assert taken == [0, 1, 2]
+    assert taken == [3]

@@ -131,11 +131,11 @@ def test_two_processes_at_once(fresh: Path, tmp_path: Path):
 
 def test_the_structures_are_those_of_the_header():
     """Every field of passes.h is 8 bytes: an int64_t or a pointer."""
-    step = native._structure("Step")
-    names = [name for name, _ in step._fields_]
-    assert names[:2] == ["x", "u"]
-    assert names[-1] == "d_hidden_stride"
-    assert step.hidden_before_stride.size == 8
+    sequence = native._structure("Sequence")
+    names = [name for name, _ in sequence._fields_]
+    assert names[:3] == ["batch", "length", "kept"]
+    assert names[-1] == "d_mean"
+    assert sequence.first_hidden.size == 8
 
 
 def passes_or_skip() -> native.Passes:
@@ -164,15 +164,15 @@ def test_auto_takes_them(monkeypatch: pytest.MonkeyPatch):
     passes_or_skip()
     taken: list[str] = []
     for loop in (fused.Forward, fused.Backward):
-        step = loop.step
+        run = loop.run
         monkeypatch.setattr(
             loop,
-            "step",
-            lambda self, *given, step=step: (taken.append(type(self).__name__), step(self, *given)),
+            "run",
+            lambda self, *given, run=run: (taken.append(type(self).__name__), run(self, *given))[1],
         )
     layer, x = layer_and_fields()
     layer(x)[0].sum().backward()
-    assert taken == ["Forward"] * 5 + ["Backward"] * 5
+    assert taken == ["Forward", "Backward"]
 
 
 def test_a_grid_too_narrow_to_go_round_is_refused():
@@ -204,13 +204,13 @@ def test_two_runs_give_the_same_bits(threads: int):
 
 
 def test_threads_share_the_work(monkeypatch: pytest.MonkeyPatch):
-    """With more parts than images and than pixels of a block, and with fewer."""
+    """With more parts than images and than pixels of a block, with fewer, and with whole images for each."""
     passes_or_skip()
     team = native.team
     monkeypatch.setattr(native, "team", lambda *work: {**team(*work), "threads": 5})
     layer, _ = layer_and_fields()
     layer.double()
-    for shape in ((1, 5, 3, 2, 3), (2, 5, 3, 11, 7), (7, 2, 3, 1, 1)):
+    for shape in ((1, 5, 3, 2, 3), (2, 5, 3, 11, 7), (7, 2, 3, 1, 1), (10, 4, 3, 5, 6)):
         x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
         five = run(2, layer, x)
         with monkeypatch.context() as context:
@@ -253,7 +253,7 @@ def test_a_thread_that_always_comes_late_is_not_waited_for(fresh: Path, monkeypa
     if pool.parallel is None:
         pytest.skip("there are no compiled passes for several threads here")
     layer = shake(build("faconvlstm", 3, 12, attention_every=2))
-    x = torch.randn(2, 60, 3, 24, 24)
+    x = torch.randn(3, 60, 3, 24, 24)  # three images for two threads, which meet at every pass
     shared = []
 
     @ctypes.CFUNCTYPE(

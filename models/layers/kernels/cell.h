@@ -17,8 +17,8 @@ static void cell_part(const Plan *p, const void *step, const void *unused, int64
     const REAL *matrix = p->matrix, *peephole = p->peephole;
     FOR_BLOCKS(b) {
         int64_t pixel = b.image * p->height * p->width + b.start;
-        const REAL *before = (const REAL *)s->before + pixel * F;
-        REAL *cell = (REAL *)s->cell + pixel * F, *hidden = (REAL *)s->hidden + b.image * s->hidden_stride + b.start * F;
+        const REAL *before = s->before + pixel * F;
+        REAL *cell = s->cell + pixel * F, *hidden = s->hidden + b.image * s->hidden_stride + b.start * F;
         blend(p, s, b, NULL, v);
         product(b.count, Z, I, v, IP, matrix, Z, z, Z, 0, matrix + I * Z);
         for (int64_t i = 0; i < b.count; i++)
@@ -47,7 +47,7 @@ static void hidden_part(const Plan *p, const void *step, const void *unused, int
     const REAL *matrix = (const REAL *)p->matrix + 3 * F, *peephole = (const REAL *)p->peephole + 2 * FP;
     FOR_BLOCKS(b) {
         int64_t pixel = b.image * p->height * p->width + b.start;
-        const REAL *before = (const REAL *)s->before + pixel * F, *cell = (const REAL *)s->cell + pixel * F;
+        const REAL *before = s->before + pixel * F, *cell = s->cell + pixel * F;
         blend(p, s, b, NULL, v);
         product(b.count, FP, I, v, IP, matrix, Z, z, FP, 0, matrix + I * Z);
         for (int64_t i = 0; i < b.count; i++)
@@ -55,7 +55,7 @@ static void hidden_part(const Plan *p, const void *step, const void *unused, int
                 vec old = load_some(before + i * F + c, F - c);
                 vec e_o = 1 + expo(-(load(z + i * FP + c) + load(peephole + c) * old));
                 vec e_c = expo(-2 * load_some(cell + i * F + c, F - c));
-                store_some((REAL *)s->hidden + b.image * s->hidden_stride + (b.start + i) * F + c,
+                store_some(s->hidden + b.image * s->hidden_stride + (b.start + i) * F + c,
                            (1 - e_c) / (e_o * (1 + e_c)), F - c);
             }
     }
@@ -64,13 +64,13 @@ static void hidden_part(const Plan *p, const void *step, const void *unused, int
 /* dH_t of a block, (count, F padded): what the loss gives, and dU_(t+1) P_h^T. */
 INLINE void d_hidden(const Plan *p, const Step *s, Block b, REAL *d, int64_t ldd) {
     int64_t F = p->channels, FP = PADDED(F), I = p->inner;
-    const REAL *given = (const REAL *)s->d_hidden;
+    const REAL *given = s->d_hidden;
     for (int64_t i = 0; i < b.count; i++)
         for (int64_t c = 0; c < F; c += LANES)
             store(d + i * ldd + c, given ? load_some(given + b.image * s->d_hidden_stride + (b.start + i) * F + c, F - c)
                                          : all(0));
     if (!s->d_u_next) return;
-    const REAL *d_u = (const REAL *)s->d_u_next + (b.image * p->height * p->width + b.start) * I;
+    const REAL *d_u = s->d_u_next + (b.image * p->height * p->width + b.start) * I;
     if (p->to_hidden) product(b.count, FP, I, d_u, I, p->to_hidden, FP, d, ldd, 1, NULL);
     else
         for (int64_t i = 0; i < b.count; i++)
@@ -86,7 +86,7 @@ static void gather_part(const Plan *p, const void *step, const void *unused, int
     REAL *room = (REAL *)p->rooms + part * p->room, *d = take(&room, p->block * FP);
     FOR_BLOCKS(b) {
         d_hidden(p, s, b, d, FP);
-        rows(b.count, F, d, FP, (REAL *)s->d_refined + (b.image * p->height * p->width + b.start) * F, F, NULL);
+        rows(b.count, F, d, FP, s->d_refined + (b.image * p->height * p->width + b.start) * F, F, NULL);
     }
 }
 
@@ -146,11 +146,11 @@ static void uncell_part(const Plan *p, const void *step, const void *unused, int
         blend(p, s, b, a, v);
         product(b.count, Z, I, v, IP, matrix, Z, z, Z, 0, matrix + I * Z);
         d_hidden(p, s, b, dh, FP);
-        gates_back(p, b.count, (const REAL *)s->before + pixel * F, (const REAL *)s->cell + pixel * F, dh,
-                         (REAL *)s->d_cell + pixel * F, z, d_peephole, d_matrix + I * Z);
+        gates_back(p, b.count, s->before + pixel * F, s->cell + pixel * F, dh,
+                         s->d_cell + pixel * F, z, d_peephole, d_matrix + I * Z);
         product(b.count, IP, 4 * F, z, Z, p->to_v, IP, dv, IP, 0, NULL);
         turned_product(b.count, I, Z, v, IP, z, Z, d_matrix, Z);
-        rows(b.count, I, dv, IP, (REAL *)s->d_v + pixel * I, I, NULL);
+        rows(b.count, I, dv, IP, s->d_v + pixel * I, I, NULL);
         for (int64_t c = 0; c < IP; c += LANES) {
             vec total = load(sums + b.image * IP + c);
             for (int64_t i = 0; i < b.count; i++) total += load(dv + i * IP + c) * load(a + i * IP + c);

@@ -137,7 +137,7 @@ static void lines_part(const Plan *p, const void *step, const void *given, int64
     REAL *room = (REAL *)p->rooms + part * p->room;
     Line w = room_of_line(z, l->heads, &room);
     FOR_LINES(at) {
-        REAL *h = (REAL *)s->refined + line_start(l, at, s->refined_stride);
+        REAL *h = s->refined + line_start(l, at, s->refined_stride);
         look(l, z, at % l->lines, h, &w);
         product(z.N, z.FP, z.D, w.attended, z.DP, l->output, z.FP, w.out, z.FP, 0, l->output_bias);
         for (int64_t n = 0; n < z.N; n++)
@@ -203,8 +203,8 @@ static void unlines_part(const Plan *p, const void *step, const void *given, int
     REAL *d_output = (REAL *)l->d_output + part * z.D * z.FP, *d_output_bias = (REAL *)l->d_output_bias + part * z.FP;
     REAL *d_bias = (REAL *)l->d_bias + part * l->heads * z.N * z.MP;
     FOR_LINES(at) {
-        REAL *d = (REAL *)s->d_refined + line_start(l, at, whole);
-        look(l, z, at % l->lines, (const REAL *)s->refined + line_start(l, at, s->refined_stride), &w);
+        REAL *d = s->d_refined + line_start(l, at, whole);
+        look(l, z, at % l->lines, s->refined + line_start(l, at, s->refined_stride), &w);
         rows(z.N, z.F, d, l->pixel_stride * z.F, w.out, z.FP, NULL);
         turned_product(z.N, z.D, z.FP, w.attended, z.DP, w.out, z.FP, d_output, z.FP);
         product(z.N, z.DP, z.F, w.out, z.FP, l->from_output, z.DP, d_attended, z.DP, 0, NULL);

@@ -3,6 +3,23 @@
    All branches are one list of taps: M(x) = sum_taps K(tap) U(x + tap). Bands of rows are copied with what lies beyond
    their borders, so that no tap has to ask where it is. */
 
+/* What one step reads and writes, of some images; maps are (B, H, W, .) without gaps but where there is a stride. */
+typedef struct {
+    const REAL *x;                           /* X_t */
+    REAL *u, *y, *rstd;                      /* U; LN(M) without weight and bias, or M; 1 / standard deviation */
+    REAL *mean, *inner, *excitation;         /* (B, C_b padded), (B, R), (B, C_b padded) */
+    const REAL *hidden_before, *before;      /* H_(t-1), C_(t-1) */
+    REAL *cell, *hidden;                     /* C_t, H_t */
+    REAL *v;                                 /* V, only of a minimal memory */
+    REAL *refined;                           /* the map that attention refines: H_t, or V before a minimal memory */
+    const REAL *d_hidden, *d_u_next;         /* by H_t, by U_(t+1); null for none */
+    REAL *d_cell, *d_v, *d_u, *d_mean;       /* d_v is overwritten on the way; d_cell is by H_t where there is no C_t */
+    REAL *d_x;                               /* by X_t, laid out as that */
+    REAL *d_refined;                         /* `gather_part` writes it for H_t */
+    int64_t x_stride, x_pixel, x_channel;    /* from image to image, pixel to pixel, channel to channel, in numbers */
+    int64_t hidden_before_stride, hidden_stride, refined_stride, d_hidden_stride; /* from image to image, in numbers */
+} Step;
+
 /* A block of pixels within an image. */
 typedef struct {
     int64_t image, start, count;
@@ -32,7 +49,7 @@ INLINE void rows(int64_t P, int64_t n, const REAL *from, int64_t ldf, REAL *to, 
 
 /* X_t of some pixels as rows of C. */
 INLINE void pixels_of_x(const Plan *p, const Step *s, int64_t image, int64_t first, int64_t count, REAL *to) {
-    const REAL *x = (const REAL *)s->x + image * s->x_stride + first * s->x_pixel;
+    const REAL *x = s->x + image * s->x_stride + first * s->x_pixel;
     for (int64_t i = 0; i < count; i++)
         for (int64_t c = 0; c < p->in_channels; c++) to[i * p->in_channels + c] = x[i * s->x_pixel + c * s->x_channel];
 }
@@ -44,14 +61,14 @@ static void project_part(const Plan *p, const void *step, const void *unused, in
     int64_t C = p->in_channels, F = p->channels, I = p->inner, IP = PADDED(I);
     REAL *room = (REAL *)p->rooms + part * p->room, *u = take(&room, p->block * IP), *x = take(&room, p->block * C);
     FOR_BLOCKS(b) {
-        const REAL *h = p->recurrent ? (const REAL *)s->hidden_before + b.image * s->hidden_before_stride + b.start * F : NULL;
+        const REAL *h = p->recurrent ? s->hidden_before + b.image * s->hidden_before_stride + b.start * F : NULL;
         pixels_of_x(p, s, b.image, b.start, b.count, x);
         product(b.count, IP, C, x, C, p->from_x, IP, u, IP, 0, p->from_x_bias);
         if (p->from_hidden) product(b.count, IP, F, h, F, p->from_hidden, IP, u, IP, 1, NULL);
         else if (h)
             for (int64_t i = 0; i < b.count; i++)
                 for (int64_t c = 0; c < I; c += LANES) store(u + i * IP + c, load(u + i * IP + c) + load_some(h + i * F + c, I - c));
-        rows(b.count, I, u, IP, (REAL *)s->u + (b.image * p->height * p->width + b.start) * I, I,
+        rows(b.count, I, u, IP, s->u + (b.image * p->height * p->width + b.start) * I, I,
              p->seen ? (const REAL *)p->seen + b.start : NULL);
     }
 }
@@ -149,10 +166,10 @@ static void mix_part(const Plan *p, const void *step, const void *unused, int64_
     REAL *sums = (REAL *)p->sums + part * p->batch * IP;
     memset(sums, 0, p->batch * IP * sizeof(REAL));
     FOR_BANDS(image, first, count) {
-        copy_band(p, (const REAL *)s->u + image * pixels * I, first, count, band);
+        copy_band(p, s->u + image * pixels * I, first, count, band);
         for (int64_t y = first; y < first + count; y++) {
             row_of_taps(p, offset, band + ((y - first + R) * wide + R) * IP, m);
-            REAL *to = (REAL *)s->y + (image * pixels + y * W) * I, *rstd = (REAL *)s->rstd + image * pixels + y * W;
+            REAL *to = s->y + (image * pixels + y * W) * I, *rstd = s->rstd + image * pixels + y * W;
             if (p->normed)
                 for (int64_t x = 0; x < W; x++) rstd[x] = normalise(p, m + x * IP);
             rows(W, I, m, IP, to, I, NULL);
@@ -172,11 +189,12 @@ static void squeeze(const Plan *p, const Step *s) {
     int64_t I = p->inner, IP = PADDED(I), R = p->squeezed;
     const REAL *w1 = p->squeeze, *b1 = p->squeeze_bias, *w2 = p->excite, *b2 = p->excite_bias;
     for (int64_t image = 0; image < p->batch; image++) {
-        REAL *mean = (REAL *)s->mean + image * IP, *inner = (REAL *)s->inner + image * R;
-        REAL *e = (REAL *)s->excitation + image * IP;
+        REAL *mean = s->mean + image * IP, *inner = s->inner + image * R;
+        REAL *e = s->excitation + image * IP;
         for (int64_t c = 0; c < IP; c++) {
             mean[c] = 0;
-            for (int64_t part = 0; part < p->threads; part++) mean[c] += ((REAL *)p->sums)[(part * p->batch + image) * IP + c];
+            for (int64_t part = p->first; part < p->first + p->threads; part++)
+                mean[c] += ((REAL *)p->sums)[(part * p->batch + image) * IP + c];
         }
         for (int64_t r = 0; r < R; r++) {
             REAL total = b1[r];
@@ -195,8 +213,8 @@ static void squeeze(const Plan *p, const Step *s) {
 /* A = SiLU(w Y + b) and V = e A of a block, (count, C_b padded). */
 INLINE void blend(const Plan *p, const Step *s, Block b, REAL *a, REAL *v) {
     int64_t I = p->inner, IP = PADDED(I);
-    const REAL *y = (const REAL *)s->y + (b.image * p->height * p->width + b.start) * I;
-    const REAL *e = (const REAL *)s->excitation + b.image * IP;
+    const REAL *y = s->y + (b.image * p->height * p->width + b.start) * I;
+    const REAL *e = s->excitation + b.image * IP;
     for (int64_t i = 0; i < b.count; i++)
         for (int64_t c = 0; c < IP; c += LANES) {
             vec active = activate(p, load_some(y + i * I + c, I - c), c);
@@ -212,7 +230,7 @@ static void blend_part(const Plan *p, const void *step, const void *unused, int6
     REAL *room = (REAL *)p->rooms + part * p->room, *v = take(&room, p->block * IP);
     FOR_BLOCKS(b) {
         blend(p, s, b, NULL, v);
-        rows(b.count, I, v, IP, (REAL *)s->v + (b.image * p->height * p->width + b.start) * I, I, NULL);
+        rows(b.count, I, v, IP, s->v + (b.image * p->height * p->width + b.start) * I, I, NULL);
     }
 }
 
@@ -225,7 +243,7 @@ static void unblend_part(const Plan *p, const void *step, const void *unused, in
     memset(sums, 0, p->batch * IP * sizeof(REAL));
     FOR_BLOCKS(b) {
         int64_t first = (b.image * p->height * p->width + b.start) * I;
-        const REAL *y = (const REAL *)s->y + first, *d = (const REAL *)s->d_v + first;
+        const REAL *y = s->y + first, *d = s->d_v + first;
         for (int64_t c = 0; c < IP; c += LANES) {
             vec total = load(sums + b.image * IP + c);
             for (int64_t i = 0; i < b.count; i++)
@@ -236,17 +254,20 @@ static void unblend_part(const Plan *p, const void *step, const void *unused, in
 }
 
 /* The derivative of `squeeze`: sums hold sum(dV a); e becomes the derivative by the mean. */
-static void squeeze_back(const Plan *p, const Step *s, REAL *d_mean, REAL *room) {
+static void squeeze_back(const Plan *p, const Step *s) {
     int64_t I = p->inner, IP = PADDED(I), R = p->squeezed;
+    REAL *room = (REAL *)p->rooms + p->first * p->room, *d_mean = s->d_mean;
     const REAL *w1 = p->squeeze, *w2 = p->excite;
     REAL *d_excite = take(&room, IP), *d_squeeze = take(&room, R);
-    REAL *dw1 = p->d_squeeze, *db1 = p->d_squeeze_bias, *dw2 = p->d_excite, *db2 = p->d_excite_bias;
+    REAL *dw1 = (REAL *)p->d_squeeze + p->first * R * I, *db1 = (REAL *)p->d_squeeze_bias + p->first * R;
+    REAL *dw2 = (REAL *)p->d_excite + p->first * I * R, *db2 = (REAL *)p->d_excite_bias + p->first * I;
     for (int64_t image = 0; image < p->batch; image++) {
-        const REAL *mean = (REAL *)s->mean + image * IP, *inner = (REAL *)s->inner + image * R;
-        const REAL *e = (REAL *)s->excitation + image * IP;
+        const REAL *mean = s->mean + image * IP, *inner = s->inner + image * R;
+        const REAL *e = s->excitation + image * IP;
         for (int64_t c = 0; c < I; c++) {
             REAL total = 0;
-            for (int64_t part = 0; part < p->threads; part++) total += ((REAL *)p->sums)[(part * p->batch + image) * IP + c];
+            for (int64_t part = p->first; part < p->first + p->threads; part++)
+                total += ((REAL *)p->sums)[(part * p->batch + image) * IP + c];
             d_excite[c] = total * e[c] * (1 - e[c]);
             db2[c] += d_excite[c];
             for (int64_t r = 0; r < R; r++) dw2[c * R + r] += d_excite[c] * inner[r];
@@ -268,17 +289,18 @@ static void squeeze_back(const Plan *p, const Step *s, REAL *d_mean, REAL *room)
 
 /* dM from dV, in its place: dA = dV e + share d_mean;  dY = dA SiLU'(w Y + b);  dM = (g - mean(g) - Y mean(g Y)) / std,
    g = w dY. */
-static void unmix_part(const Plan *p, const void *step, const void *given, int64_t part) {
+static void unmix_part(const Plan *p, const void *step, const void *unused, int64_t part) {
+    (void)unused;
     const Step *s = step;
-    const REAL *d_mean = given;
+    const REAL *d_mean = s->d_mean;
     int64_t I = p->inner, IP = PADDED(I), pixels = p->height * p->width;
     REAL *room = (REAL *)p->rooms + part * p->room, *g = take(&room, IP);
     REAL *d_norm = (REAL *)p->d_norm + part * IP, *d_bias = (REAL *)p->d_norm_bias + part * IP;
     FOR_BLOCKS(b) {
-        const REAL *e = (const REAL *)s->excitation + b.image * IP;
+        const REAL *e = s->excitation + b.image * IP;
         for (int64_t i = b.start; i < b.start + b.count; i++) {
-            const REAL *y = (const REAL *)s->y + (b.image * pixels + i) * I;
-            REAL *d = (REAL *)s->d_v + (b.image * pixels + i) * I, share = ((const REAL *)p->share)[i];
+            const REAL *y = s->y + (b.image * pixels + i) * I;
+            REAL *d = s->d_v + (b.image * pixels + i) * I, share = ((const REAL *)p->share)[i];
             vec total = all(0), along = all(0);
             for (int64_t c = 0; c < IP; c += LANES) {
                 vec x = load_some(y + c, I - c), w = load((const REAL *)p->norm + c);
@@ -292,7 +314,7 @@ static void unmix_part(const Plan *p, const void *step, const void *given, int64
                 along += d_z * x;
                 store(g + c, d_z);
             }
-            REAL rstd = p->normed ? ((const REAL *)s->rstd)[b.image * pixels + i] : 1;
+            REAL rstd = p->normed ? (s->rstd)[b.image * pixels + i] : 1;
             vec mean = p->normed ? sum(total) / (REAL)I : all(0), slope = p->normed ? sum(along) / (REAL)I : all(0);
             for (int64_t c = 0; c < IP; c += LANES)
                 store_some(d + c, (load(g + c) - mean - load_some(y + c, I - c) * slope) * rstd, I - c);
@@ -318,7 +340,7 @@ INLINE void kernel_back(const int N, int64_t W, int64_t I, int64_t IP, const REA
 INLINE void project_back(const Plan *p, const Step *s, int64_t image, int64_t first, int64_t count, const REAL *d_u, REAL *x,
                          REAL *d_x, int64_t part) {
     int64_t C = p->in_channels, CP = PADDED(C), IP = PADDED(p->inner);
-    REAL *d_bias = (REAL *)p->d_from_x_bias + part * IP, *to = (REAL *)s->d_x + image * s->x_stride + first * s->x_pixel;
+    REAL *d_bias = (REAL *)p->d_from_x_bias + part * IP, *to = s->d_x + image * s->x_stride + first * s->x_pixel;
     pixels_of_x(p, s, image, first, count, x);
     turned_product(count, C, IP, x, C, d_u, IP, (REAL *)p->d_from_x + part * C * IP, IP);
     for (int64_t c = 0; c < IP; c += LANES) {
@@ -343,16 +365,16 @@ static void untap_part(const Plan *p, const void *step, const void *unused, int6
     int64_t *offset = offsets(p, &room, 1);
     REAL *d_kernel = (REAL *)p->d_kernel + part * p->taps * IP;
     FOR_BANDS(image, first, count) {
-        copy_band(p, (const REAL *)s->d_v + image * pixels * I, first, count, band);
+        copy_band(p, s->d_v + image * pixels * I, first, count, band);
         for (int64_t y = first; y < first + count; y++) {
-            const REAL *at = band + ((y - first + R) * wide + R) * IP, *u = (const REAL *)s->u + (image * pixels + y * W) * I;
+            const REAL *at = band + ((y - first + R) * wide + R) * IP, *u = s->u + (image * pixels + y * W) * I;
             for (k = 0; k + 8 <= p->taps; k += 8) kernel_back(8, W, I, IP, u, at, offset + k, d_kernel + k * IP);
             for (; k < p->taps; k++) kernel_back(1, W, I, IP, u, at, offset + k, d_kernel + k * IP);
             row_of_taps(p, offset, at, m);
             if (p->seen) rows(W, I, m, IP, m, IP, (const REAL *)p->seen + y * W);
-            rows(W, I, m, IP, (REAL *)s->d_u + (image * pixels + y * W) * I, I, NULL);
+            rows(W, I, m, IP, s->d_u + (image * pixels + y * W) * I, I, NULL);
             if (p->from_hidden) {
-                const REAL *h = (const REAL *)s->hidden_before + image * s->hidden_before_stride + y * W * F;
+                const REAL *h = s->hidden_before + image * s->hidden_before_stride + y * W * F;
                 turned_product(W, F, IP, h, F, m, IP, (REAL *)p->d_from_hidden + part * F * IP, IP);
             }
             project_back(p, s, image, y * W, W, m, x, d_x, part);

@@ -31,10 +31,11 @@
 
 typedef void (*Start)(void (*)(void *), void *, unsigned, unsigned);
 typedef int (*Number)(void);
+typedef void (*Part)(const Plan *, const void *, const void *, int64_t);
 typedef struct {
     const Plan *plan;
     const void *step, *lines;
-    void (*part)(const Plan *, const void *, const void *, int64_t);
+    Part part;
     double done; /* when the thread that waits for the others had done its own */
 } Job;
 
@@ -52,7 +53,13 @@ static void work(void *given) {
     if (first == 0) job->done = now();
 }
 
-/* Where another process holds a core, a thread may come late by far more than its part takes, at every call. So what
+/* Call `part` once for each thread, by torch's own pool of OpenMP: a second pool would wait beside it. */
+static void share(Job *job) {
+    if (job->plan->threads == 1) job->part(job->plan, job->step, job->lines, job->plan->first);
+    else ((Start)job->plan->start)(work, job, (unsigned)job->plan->threads, 0);
+}
+
+/* The same for a small piece of work. Where another process holds a core, a thread may come late by far more than its part takes, at every call. So what
    sharing has gained or lost of late is kept count of, and while it loses all parts are done by the thread that calls;
    the parts, and so the bits, are the same. Threads that sleep must be woken, which may take longer than a part: that
    much is granted when sharing begins. */
@@ -64,17 +71,15 @@ static _Thread_local struct {
     double lost;         /* seconds; below 0 is gained */
 } habit = {.lost = -WAKING};
 
-/* Call `part` once for each thread, by torch's own pool of OpenMP: a second pool would wait beside it. */
-static void in_parts(const Plan *plan, const void *step, const void *lines,
-                     void (*part)(const Plan *, const void *, const void *, int64_t)) {
+static void in_parts(const Plan *plan, const void *step, const void *lines, Part part) {
     if (plan->threads == 1 || habit.left > 0) {
         if (plan->threads > 1 && --habit.left == 0) habit.lost = -WAKING;
-        for (int64_t number = 0; number < plan->threads; number++) part(plan, step, lines, number);
+        for (int64_t k = 0; k < plan->threads; k++) part(plan, step, lines, plan->first + k);
         return;
     }
     Job job = {plan, step, lines, part, 0};
     double begun = now();
-    ((Start)plan->start)(work, &job, (unsigned)plan->threads, 0);
+    share(&job);
     double own = job.done - begun, waited = now() - job.done;
     habit.lost = 0.9 * habit.lost + waited - (double)(plan->threads - 1) * own;
     if (habit.lost > 0) {
@@ -84,7 +89,7 @@ static void in_parts(const Plan *plan, const void *step, const void *lines,
 }
 
 /* Where the share of a thread begins among n pieces of work. */
-INLINE int64_t begin(const Plan *plan, int64_t n, int64_t part) { return n * part / plan->threads; }
+INLINE int64_t begin(const Plan *plan, int64_t n, int64_t part) { return n * (part - plan->first) / plan->threads; }
 
 #if defined(DOUBLE)
 #define REAL double

@@ -16,6 +16,7 @@ typedef struct {
     int64_t recurrent;                    /* whether H_(t-1) enters U; if not, the memory is minimal, and this is its */
     int64_t candidate;                    /* place in CANDIDATES of models/layers/minimal.py */
     int64_t threads, block, band, room;   /* the last three are set by `prepare`: pixels, rows, numbers a thread */
+    int64_t first;                        /* number of the first thread, whose room and sums are used */
     void *start, *number, *count;         /* GOMP_parallel, omp_get_thread_num, omp_get_num_threads */
     void *rooms;                          /* (threads, room) */
     const void *from_x, *from_x_bias;     /* (C, C_b), (C_b,), rows padded */
@@ -30,26 +31,10 @@ typedef struct {
     const void *share;                    /* (H W,), of each pixel in the excitation's mean */
     const void *seen;                     /* (H W,), 0 where nothing may be read, or null */
     void *sums;                           /* (threads, B, C_b padded) */
-    /* derivatives, each (threads, .) but the excitation's; null in a forward pass */
+    /* derivatives, each (threads, .); null in a forward pass */
     void *d_from_x, *d_from_x_bias, *d_from_hidden, *d_matrix, *d_peephole, *d_kernel, *d_norm, *d_norm_bias;
     void *d_squeeze, *d_squeeze_bias, *d_excite, *d_excite_bias;
 } Plan;
-
-typedef struct {
-    const void *x;                        /* X_t */
-    void *u, *y, *rstd;                   /* U; LN(M) without weight and bias, or M; 1 / standard deviation (B, H, W) */
-    void *mean, *inner, *excitation;      /* (B, C_b padded), (B, R), (B, C_b padded) */
-    const void *hidden_before, *before;   /* H_(t-1), C_(t-1) */
-    void *cell, *hidden;                  /* C_t, H_t */
-    void *v;                              /* V, only of a minimal memory */
-    void *refined;                        /* the map that attention refines: H_t, or V before a minimal memory */
-    const void *d_hidden, *d_u_next;      /* by H_t, by U_(t+1); null for none */
-    void *d_cell, *d_v, *d_u;             /* d_v is overwritten on the way; d_cell is by H_t where there is no C_t */
-    void *d_x;                            /* by X_t, laid out as that */
-    void *d_refined;                      /* (B, H, W, .); `gather` writes it for H_t */
-    int64_t x_stride, x_pixel, x_channel; /* from image to image, pixel to pixel, channel to channel, in numbers */
-    int64_t hidden_before_stride, hidden_stride, refined_stride, d_hidden_stride; /* from image to image, in numbers */
-} Step;
 
 typedef struct {
     int64_t lines, pixels, line_stride, pixel_stride; /* of the map, in pixels: a row's pixel to its neighbour, ... */
@@ -63,6 +48,28 @@ typedef struct {
     const void *token, *share, *absent;   /* (N,) int64; (1 or L, N); (1 or L, M padded) 1 for none in it, or null */
     void *d_project, *d_project_bias, *d_output, *d_output_bias, *d_bias; /* (threads, .), as above */
 } Lines;
+
+/* A whole sequence, of all images. */
+typedef struct {
+    int64_t batch, length;
+    int64_t kept, kept_cells;             /* of how many steps there is room */
+    int64_t x_image, x_step, x_pixel, x_channel; /* from one to the next in x and d_x, in numbers */
+    const void *x;
+    const void *first_hidden, *first_cell; /* (B, H, W, F) */
+    void *hidden;                         /* (B, T, H, W, F) */
+    void *cells;                          /* (kept_cells, B, H, W, F), none of a minimal memory */
+    void *u, *y, *rstd;                   /* U; LN(M) without weight and bias, or M; 1 / standard deviation (kept, B, H, W) */
+    void *mean, *inner, *excitation;      /* (kept, B, C_b padded), (kept, B, R), (kept, B, C_b padded) */
+    const void *attends;                  /* (T,) uint8, 1 where attention acts */
+    const void *rows, *columns;           /* Lines */
+    void *maps;                           /* room for some maps that attention refines, (., B, H, W, F or C_b) */
+    /* derivatives; null in a forward pass */
+    const void *d_hidden;                 /* by H, or null for none */
+    void *d_x;
+    void *d_first;                        /* by H_0, where it is recurrent */
+    void *d_cell;                         /* by C_T, becomes that by C_0; of a minimal memory by H */
+    void *d_us, *d_v, *d_mean;            /* room: (2, B, H, W, C_b), (B, H, W, C_b), zeros (B, C_b padded) */
+} Sequence;
 
 /* The memory of models/layers/minimal.py, whose map of `size` numbers without gaps is one row to the Plan. */
 typedef struct {

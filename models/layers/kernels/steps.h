@@ -24,56 +24,153 @@ void prepare(Plan *p, const Lines *rows, const Lines *columns) {
     p->room += 32 * 20; /* what `take` rounds up */
 }
 
-/* From X_t and H_(t-1) to U, Y and the excitation. */
-static void mixed(const Plan *p, const Step *s) {
-    in_parts(p, s, NULL, project_part);
-    in_parts(p, s, NULL, mix_part);
-    if (p->squeezed) squeeze(p, s);
-}
-
-void forward(const Plan *p, const Step *s) {
-    mixed(p, s);
-    in_parts(p, s, NULL, cell_part);
-}
-
-void attend(const Plan *p, const Step *s, const Lines *l) { in_parts(p, s, l, lines_part); }
-
-void hidden_again(const Plan *p, const Step *s) { in_parts(p, s, NULL, hidden_part); }
-
-void gather(const Plan *p, const Step *s) { in_parts(p, s, NULL, gather_part); }
-
-void attend_back(const Plan *p, const Step *s, const Lines *l) { in_parts(p, s, l, unlines_part); }
-
-/* From dV, and its sums over images times A, down to the input; `d_mean` is room for (B, C_b padded), zeros where there
-   is no excitation. */
-static void unmixed(const Plan *p, const Step *s, REAL *d_mean) {
-    if (p->squeezed) squeeze_back(p, s, d_mean, p->rooms);
-    in_parts(p, s, d_mean, unmix_part);
-    in_parts(p, s, NULL, untap_part);
-}
-
-/* V of a minimal memory, and again from what was kept. */
-void blended_again(const Plan *p, const Step *s) { in_parts(p, s, NULL, blend_part); }
-
-void blended(const Plan *p, const Step *s) {
-    mixed(p, s);
-    blended_again(p, s);
-}
-
-void memorise(const Plan *p, const Step *s) { in_parts(p, s, NULL, step_part); }
-
-void memorise_back(const Plan *p, const Step *s) { in_parts(p, s, NULL, step_back_part); }
-
-void blended_back(const Plan *p, const Step *s, REAL *d_mean) {
-    in_parts(p, s, NULL, unblend_part);
-    unmixed(p, s, d_mean);
-}
-
-void backward(const Plan *p, const Step *s, REAL *d_mean) {
-    in_parts(p, s, NULL, uncell_part);
-    unmixed(p, s, d_mean);
-}
 #undef LARGEST
+
+/* Step t of the images from `image` on, of as many as the Plan has. */
+static Step step_at(const Plan *p, const Sequence *q, int64_t t, int64_t image) {
+    int64_t P = p->height * p->width, F = p->channels, I = p->inner, IP = PADDED(I), T = q->length;
+    int64_t kept = t % q->kept * q->batch + image, of_x = image * q->x_image + t * q->x_step, of_h = (image * T + t) * P * F;
+    Step s = {
+        .x = (const REAL *)q->x + of_x, .x_stride = q->x_image, .x_pixel = q->x_pixel, .x_channel = q->x_channel,
+        .u = (REAL *)q->u + kept * P * I, .y = (REAL *)q->y + kept * P * I, .rstd = (REAL *)q->rstd + kept * P,
+        .mean = (REAL *)q->mean + kept * IP, .inner = (REAL *)q->inner + kept * p->squeezed,
+        .excitation = (REAL *)q->excitation + kept * IP,
+        .hidden = (REAL *)q->hidden + of_h, .hidden_stride = T * P * F,
+        .hidden_before = t ? (REAL *)q->hidden + of_h - P * F : (const REAL *)q->first_hidden + image * P * F,
+        .hidden_before_stride = t ? T * P * F : P * F,
+    };
+    if (p->recurrent) {
+        s.cell = (REAL *)q->cells + (t % q->kept_cells * q->batch + image) * P * F;
+        s.before = t ? (REAL *)q->cells + ((t - 1) % q->kept_cells * q->batch + image) * P * F
+                     : (const REAL *)q->first_cell + image * P * F;
+    }
+    if (!q->d_x) return s;
+    s.d_x = (REAL *)q->d_x + of_x;
+    s.d_hidden = q->d_hidden ? (const REAL *)q->d_hidden + of_h : NULL, s.d_hidden_stride = T * P * F;
+    s.d_cell = (REAL *)q->d_cell + image * P * F, s.d_v = (REAL *)q->d_v + image * P * I;
+    s.d_mean = (REAL *)q->d_mean + image * IP;
+    s.d_u = (REAL *)q->d_us + (t % 2 * q->batch + image) * P * I;
+    s.d_u_next = t < T - 1 ? (REAL *)q->d_us + ((t + 1) % 2 * q->batch + image) * P * I : NULL;
+    return s;
+}
+
+/* Map k of the room for maps, of the images from `image` on. */
+INLINE REAL *map_at(const Plan *p, const Sequence *q, int64_t k, int64_t image) {
+    return (REAL *)q->maps + (k * q->batch + image) * p->height * p->width * (p->recurrent ? p->channels : p->inner);
+}
+
+/* Point at the map that attention refines. */
+INLINE void refine(Step *s, REAL *map, int64_t stride) { s->refined = map, s->refined_stride = stride; }
+
+INLINE int attends(const Sequence *q, int64_t t) { return ((const uint8_t *)q->attends)[t]; }
+
+static void forward_steps(const Plan *p, const Sequence *q, int64_t image) {
+    for (int64_t t = 0; t < q->length; t++) {
+        Step s = step_at(p, q, t, image);
+        in_parts(p, &s, NULL, project_part);
+        in_parts(p, &s, NULL, mix_part);
+        if (p->squeezed) squeeze(p, &s);
+        if (p->recurrent) {
+            in_parts(p, &s, NULL, cell_part);
+            refine(&s, s.hidden, s.hidden_stride);
+        } else {
+            s.v = map_at(p, q, 0, image);
+            in_parts(p, &s, NULL, blend_part);
+            refine(&s, s.v, p->height * p->width * p->inner);
+        }
+        if (attends(q, t)) {
+            in_parts(p, &s, q->rows, lines_part);
+            in_parts(p, &s, q->columns, lines_part);
+        }
+        if (!p->recurrent) in_parts(p, &s, NULL, step_part);
+    }
+}
+
+/* From dH_t to that before attention, in a map of its own, which is then the whole of it. */
+static void attention_of_hidden_back(const Plan *p, const Sequence *q, Step *s, int64_t image) {
+    int64_t size = p->height * p->width * p->channels;
+    REAL *before = map_at(p, q, 0, image), *between = map_at(p, q, 1, image), *d = map_at(p, q, 2, image);
+    s->hidden = before, s->hidden_stride = size;
+    in_parts(p, s, NULL, hidden_part);
+    memcpy(between, before, p->batch * size * sizeof(REAL));
+    refine(s, between, size);
+    in_parts(p, s, q->rows, lines_part);
+    s->d_refined = d;
+    in_parts(p, s, NULL, gather_part);
+    in_parts(p, s, q->columns, unlines_part);
+    refine(s, before, size);
+    in_parts(p, s, q->rows, unlines_part);
+    s->d_hidden = d, s->d_hidden_stride = size, s->d_u_next = NULL;
+}
+
+/* From the derivative by the memory to that by V before attention. */
+static void minimal_back(const Plan *p, const Sequence *q, Step *s, int64_t t, int64_t image) {
+    int64_t size = p->height * p->width * p->inner;
+    REAL *before = map_at(p, q, 0, image), *between = map_at(p, q, 1, image), *after = map_at(p, q, 2, image);
+    s->v = before;
+    in_parts(p, s, NULL, blend_part);
+    if (attends(q, t)) {
+        memcpy(between, before, p->batch * size * sizeof(REAL));
+        refine(s, between, size);
+        in_parts(p, s, q->rows, lines_part);
+        memcpy(after, between, p->batch * size * sizeof(REAL));
+        refine(s, after, size);
+        in_parts(p, s, q->columns, lines_part);
+        s->v = after;
+    }
+    in_parts(p, s, NULL, step_back_part);
+    if (attends(q, t)) {
+        s->d_refined = s->d_v;
+        refine(s, between, size);
+        in_parts(p, s, q->columns, unlines_part);
+        refine(s, before, size);
+        in_parts(p, s, q->rows, unlines_part);
+    }
+    in_parts(p, s, NULL, unblend_part);
+}
+
+static void backward_steps(const Plan *p, const Sequence *q, int64_t image) {
+    for (int64_t t = q->length - 1; t >= 0; t--) {
+        Step s = step_at(p, q, t, image);
+        if (p->recurrent) {
+            if (attends(q, t)) attention_of_hidden_back(p, q, &s, image);
+            in_parts(p, &s, NULL, uncell_part);
+        } else minimal_back(p, q, &s, t, image);
+        if (p->squeezed) squeeze_back(p, &s);
+        in_parts(p, &s, NULL, unmix_part);
+        in_parts(p, &s, NULL, untap_part);
+    }
+    if (!p->recurrent) return;
+    Step s = step_at(p, q, 0, image);
+    s.d_hidden = NULL, s.d_u_next = s.d_u, s.d_refined = (REAL *)q->d_first + image * p->height * p->width * p->channels;
+    in_parts(p, &s, NULL, gather_part);
+}
+
+/* Where images can be shared out evenly each thread takes its own through the whole sequence, one after the other: what
+   goes from step to step stays in its cache, and nobody waits. Else all threads share each pass of a step. */
+INLINE void of_images(const Plan *p, const Sequence *q, int64_t part, void (*steps)(const Plan *, const Sequence *, int64_t)) {
+    Plan own = *p;
+    own.batch = own.threads = 1, own.first = part;
+    for (int64_t image = begin(p, q->batch, part); image < begin(p, q->batch, part + 1); image++) steps(&own, q, image);
+}
+static void forward_part(const Plan *p, const void *q, const void *unused, int64_t part) {
+    (void)unused;
+    of_images(p, q, part, forward_steps);
+}
+static void backward_part(const Plan *p, const void *q, const void *unused, int64_t part) {
+    (void)unused;
+    of_images(p, q, part, backward_steps);
+}
+
+void forward(const Plan *p, const Sequence *q) {
+    if (p->batch % p->threads) forward_steps(p, q, 0);
+    else share(&(Job){p, q, NULL, forward_part, 0});
+}
+
+void backward(const Plan *p, const Sequence *q) {
+    if (p->batch % p->threads) backward_steps(p, q, 0);
+    else share(&(Job){p, q, NULL, backward_part, 0});
+}
 
 void remember(const Plan *p, const Sweep *m) { in_parts(p, m, NULL, remember_part); }
 

@@ -119,9 +119,9 @@ static void step_part(const Plan *p, const void *step, const void *unused, int64
     REAL *room = (REAL *)p->rooms + part * p->room, *z = take(&room, p->block * Z);
     const REAL *matrix = p->matrix;
     FOR_BLOCKS(b) {
-        const REAL *v = (const REAL *)s->v + (b.image * p->height * p->width + b.start) * I;
-        const REAL *before = (const REAL *)s->hidden_before + b.image * s->hidden_before_stride + b.start * F;
-        REAL *h = (REAL *)s->hidden + b.image * s->hidden_stride + b.start * F;
+        const REAL *v = s->v + (b.image * p->height * p->width + b.start) * I;
+        const REAL *before = s->hidden_before + b.image * s->hidden_before_stride + b.start * F;
+        REAL *h = s->hidden + b.image * s->hidden_stride + b.start * F;
         product(b.count, Z, I, v, I, matrix, Z, z, Z, 0, matrix + I * Z);
         OF_CANDIDATE(p, remember_pixels, b.count, F, z, Z, before, h)
     }
@@ -151,14 +151,14 @@ static void step_back_part(const Plan *p, const void *step, const void *unused, 
     REAL *d_matrix = (REAL *)p->d_matrix + part * (I + 1) * Z;
     FOR_BLOCKS(b) {
         int64_t pixel = b.image * p->height * p->width + b.start;
-        const REAL *v = (const REAL *)s->v + pixel * I;
-        const REAL *before = (const REAL *)s->hidden_before + b.image * s->hidden_before_stride + b.start * F;
-        const REAL *d_h = ldd ? (const REAL *)s->d_hidden + b.image * s->d_hidden_stride + b.start * F : nothing;
+        const REAL *v = s->v + pixel * I;
+        const REAL *before = s->hidden_before + b.image * s->hidden_before_stride + b.start * F;
+        const REAL *d_h = ldd ? s->d_hidden + b.image * s->d_hidden_stride + b.start * F : nothing;
         product(b.count, Z, I, v, I, matrix, Z, z, Z, 0, matrix + I * Z);
-        OF_CANDIDATE(p, remember_pixels_back, b.count, F, z, Z, before, d_h, ldd, (REAL *)s->d_cell + pixel * F,
+        OF_CANDIDATE(p, remember_pixels_back, b.count, F, z, Z, before, d_h, ldd, s->d_cell + pixel * F,
                      d_matrix + I * Z)
         product(b.count, IP, 2 * F, z, Z, p->to_v, IP, dv, IP, 0, NULL);
         turned_product(b.count, I, Z, v, I, z, Z, d_matrix, Z);
-        rows(b.count, I, dv, IP, (REAL *)s->d_v + pixel * I, I, NULL);
+        rows(b.count, I, dv, IP, s->d_v + pixel * I, I, NULL);
     }
 }
