@@ -125,14 +125,11 @@ class Backward(_Loop):
             self.map(channels=self.channels),
         )
         d_cell.zero_() if d_last is None else d_cell.copy_(d_last)
-        if d_hidden_maps is not None and not d_hidden_maps.is_contiguous():
-            d_hidden_maps = empty(d_hidden_maps.shape, d_hidden_maps).copy_(d_hidden_maps)
         sequence = self.sequence(
             x,
             self.hidden_maps,
             self.kept,
             maps=3 if self.lines else int(self.minimal),
-            d_hidden=d_hidden_maps,
             d_x=d_x,
             d_first=d_first,
             d_cell=d_cell,
@@ -140,6 +137,12 @@ class Backward(_Loop):
             d_v=self.map(channels=self.inner),
             d_mean=self.core.matrix.new_zeros(self.batch, self.wide),
         )
+        if d_hidden_maps is not None:
+            d_hidden_maps = self._pixel_by_pixel(d_hidden_maps)
+            sequence.d_hidden = d_hidden_maps.data_ptr()
+            names = ("d_image", "d_step", "d_pixel", "d_channel")
+            for name, axis in zip(names, (0, 1, 3, 4), strict=True):
+                setattr(sequence, name, d_hidden_maps.stride(axis))
         self.call.backward(byref(self.sizes), byref(sequence))
         core, norm, excitation = self.core, self.weights.norm, self.weights.excitation
         d_core = core._replace(
@@ -159,6 +162,11 @@ class Backward(_Loop):
             excitation=None if excitation is None else Excitation(*map(self.total, Excitation._fields)),
             lines=tuple(self._line_totals(number) for number in range(len(self.lines))),
         )
+
+    def _pixel_by_pixel(self, maps: Tensor) -> Tensor:
+        """Return maps `(B, T, H, W, F)`, copied where their pixels do not lie equally far from one to the next."""
+        even = maps.stride(2) == self.width * maps.stride(3) or self.height == 1
+        return maps if even else empty(maps.shape, maps).copy_(maps)
 
     def _kernels(self) -> tuple[Tensor, ...]:
         total = self.total("kernel")

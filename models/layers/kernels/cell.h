@@ -64,11 +64,12 @@ static void hidden_part(const Plan *p, const void *step, const void *unused, int
 /* dH_t of a block, (count, F padded): what the loss gives, and dU_(t+1) P_h^T. */
 INLINE void d_hidden(const Plan *p, const Step *s, Block b, REAL *d, int64_t ldd) {
     int64_t F = p->channels, FP = PADDED(F), I = p->inner;
-    const REAL *given = s->d_hidden;
-    for (int64_t i = 0; i < b.count; i++)
-        for (int64_t c = 0; c < F; c += LANES)
-            store(d + i * ldd + c, given ? load_some(given + b.image * s->d_hidden_stride + (b.start + i) * F + c, F - c)
-                                         : all(0));
+    const REAL *given = s->d_hidden ? s->d_hidden + b.image * s->d_image + b.start * s->d_pixel : NULL;
+    if (!given) memset(d, 0, b.count * ldd * sizeof(REAL));
+    else if (s->d_channel == 1) rows(b.count, F, given, s->d_pixel, d, ldd, NULL);
+    else
+        for (int64_t c = 0; c < F; c++)
+            for (int64_t i = 0; i < b.count; i++) d[i * ldd + c] = given[i * s->d_pixel + c * s->d_channel];
     if (!s->d_u_next) return;
     const REAL *d_u = s->d_u_next + (b.image * p->height * p->width + b.start) * I;
     if (p->to_hidden) product(b.count, FP, I, d_u, I, p->to_hidden, FP, d, ldd, 1, NULL);

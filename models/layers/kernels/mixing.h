@@ -17,7 +17,8 @@ typedef struct {
     REAL *d_x;                               /* by X_t, laid out as that */
     REAL *d_refined;                         /* `gather_part` writes it for H_t */
     int64_t x_stride, x_pixel, x_channel;    /* from image to image, pixel to pixel, channel to channel, in numbers */
-    int64_t hidden_before_stride, hidden_stride, refined_stride, d_hidden_stride; /* from image to image, in numbers */
+    int64_t d_image, d_pixel, d_channel;     /* the same of d_hidden */
+    int64_t hidden_before_stride, hidden_stride, refined_stride; /* from image to image, in numbers */
 } Step;
 
 /* A block of pixels within an image. */

@@ -64,7 +64,8 @@ typedef struct {
     const void *rows, *columns;           /* Lines */
     void *maps;                           /* room for some maps that attention refines, (., B, H, W, F or C_b) */
     /* derivatives; null in a forward pass */
-    const void *d_hidden;                 /* by H, or null for none */
+    const void *d_hidden;                 /* by H, or null for none; how far from one to the next: */
+    int64_t d_image, d_step, d_pixel, d_channel;
     void *d_x;
     void *d_first;                        /* by H_0, where it is recurrent */
     void *d_cell;                         /* by C_T, becomes that by C_0; of a minimal memory by H */

@@ -46,11 +46,12 @@ static Step step_at(const Plan *p, const Sequence *q, int64_t t, int64_t image) 
     }
     if (!q->d_x) return s;
     s.d_x = (REAL *)q->d_x + of_x;
-    s.d_hidden = q->d_hidden ? (const REAL *)q->d_hidden + of_h : NULL, s.d_hidden_stride = T * P * F;
+    s.d_hidden = q->d_hidden ? (const REAL *)q->d_hidden + image * q->d_image + t * q->d_step : NULL;
+    s.d_image = q->d_image, s.d_pixel = q->d_pixel, s.d_channel = q->d_channel;
     s.d_cell = (REAL *)q->d_cell + image * P * F, s.d_v = (REAL *)q->d_v + image * P * I;
     s.d_mean = (REAL *)q->d_mean + image * IP;
     s.d_u = (REAL *)q->d_us + (t % 2 * q->batch + image) * P * I;
-    s.d_u_next = t < T - 1 ? (REAL *)q->d_us + ((t + 1) % 2 * q->batch + image) * P * I : NULL;
+    s.d_u_next = p->recurrent && t < T - 1 ? (REAL *)q->d_us + ((t + 1) % 2 * q->batch + image) * P * I : NULL;
     return s;
 }
 
@@ -100,7 +101,7 @@ static void attention_of_hidden_back(const Plan *p, const Sequence *q, Step *s, 
     in_parts(p, s, q->columns, unlines_part);
     refine(s, before, size);
     in_parts(p, s, q->rows, unlines_part);
-    s->d_hidden = d, s->d_hidden_stride = size, s->d_u_next = NULL;
+    s->d_hidden = d, s->d_image = size, s->d_pixel = p->channels, s->d_channel = 1, s->d_u_next = NULL;
 }
 
 /* From the derivative by the memory to that by V before attention. */

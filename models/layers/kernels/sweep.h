@@ -143,19 +143,18 @@ INLINE void remember_pixels_back(const int kind, int64_t count, int64_t F, REAL 
 static void step_back_part(const Plan *p, const void *step, const void *unused, int64_t part) {
     (void)unused;
     const Step *s = step;
-    int64_t F = p->channels, I = p->inner, IP = PADDED(I), Z = PADDED(2 * F), ldd = s->d_hidden ? F : 0;
+    int64_t F = p->channels, FP = PADDED(F), I = p->inner, IP = PADDED(I), Z = PADDED(2 * F);
     REAL *room = (REAL *)p->rooms + part * p->room;
-    REAL *z = take(&room, p->block * Z), *dv = take(&room, p->block * IP), *nothing = take(&room, F);
-    memset(nothing, 0, F * sizeof(REAL));
+    REAL *z = take(&room, p->block * Z), *dv = take(&room, p->block * IP), *dh = take(&room, p->block * FP);
     const REAL *matrix = p->matrix;
     REAL *d_matrix = (REAL *)p->d_matrix + part * (I + 1) * Z;
     FOR_BLOCKS(b) {
         int64_t pixel = b.image * p->height * p->width + b.start;
         const REAL *v = s->v + pixel * I;
         const REAL *before = s->hidden_before + b.image * s->hidden_before_stride + b.start * F;
-        const REAL *d_h = ldd ? s->d_hidden + b.image * s->d_hidden_stride + b.start * F : nothing;
+        d_hidden(p, s, b, dh, FP);
         product(b.count, Z, I, v, I, matrix, Z, z, Z, 0, matrix + I * Z);
-        OF_CANDIDATE(p, remember_pixels_back, b.count, F, z, Z, before, d_h, ldd, s->d_cell + pixel * F,
+        OF_CANDIDATE(p, remember_pixels_back, b.count, F, z, Z, before, dh, FP, s->d_cell + pixel * F,
                      d_matrix + I * Z)
         product(b.count, IP, 2 * F, z, Z, p->to_v, IP, dv, IP, 0, NULL);
         turned_product(b.count, I, Z, v, I, z, Z, d_matrix, Z);
