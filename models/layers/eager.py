@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -96,7 +97,32 @@ class Forward(Loop):
         self.before, self.hidden = cell, hidden
 
 
-class Backward(Loop):
+class StepByStep(ABC):
+    """A loop backward that takes one step after the other."""
+
+    length: int
+
+    def run(self, d_hidden_maps: Tensor | None, d_cell: Tensor | None) -> Weights:
+        """Take the derivatives by all weights from those by what the loop forward returned."""
+        self.start(d_cell)
+        for t in reversed(range(self.length)):
+            self.step(t, None if d_hidden_maps is None else d_hidden_maps[:, t])
+        return self.finish()
+
+    @abstractmethod
+    def start(self, d_cell: Tensor | None) -> None:
+        """Take the derivative by the last cell."""
+
+    @abstractmethod
+    def step(self, t: int, d_hidden: Tensor | None) -> None:
+        """Go back over step t, given the loss's derivative by its hidden map `(B, H, W, F)`."""
+
+    @abstractmethod
+    def finish(self) -> Weights:
+        """Return the derivatives of all weights."""
+
+
+class Backward(Loop, StepByStep):
     """The loop backward."""
 
     def __init__(self, plan: Plan, weights: Weights, hidden_maps: Tensor, kept: KeptSteps) -> None:
@@ -110,13 +136,6 @@ class Backward(Loop):
             None if from_hidden is None else from_hidden.new_zeros(self.batch, *from_hidden.shape)
         )
         self.d_hidden = self.map(self.channels)
-
-    def run(self, d_hidden_maps: Tensor | None, d_cell: Tensor | None) -> Weights:
-        """Take the derivatives by all weights from those by what the loop forward returned."""
-        self.start(d_cell)
-        for t in reversed(range(self.length)):
-            self.step(t, None if d_hidden_maps is None else d_hidden_maps[:, t])
-        return self.finish()
 
     def start(self, d_cell: Tensor | None) -> None:
         """Take the derivative by the last cell."""

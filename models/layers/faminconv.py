@@ -18,7 +18,13 @@ from models.layers import minimal, paths, sequence
 from models.layers.axial import AxialAttention
 from models.layers.faconvlstm import BRANCHES, bottleneck_channels, pixel_weight
 from models.layers.minconv import MinConvLayer, memories
-from models.layers.mixing import MultiScaleMixing, SqueezeExcitation, channels_first, channels_last
+from models.layers.mixing import (
+    MultiScaleMixing,
+    SqueezeExcitation,
+    channels_first,
+    channels_last,
+    seen_pixels,
+)
 
 
 class FAMinConvState(NamedTuple):
@@ -105,8 +111,7 @@ class FAMinConv(MinConvLayer):
         self.attention = _attention(attention, inner, attention_tokens, pad_mode, weight)
         self.to_gate = nn.Linear(inner, hidden_channels)
         self.to_candidate = nn.Linear(inner, hidden_channels)
-        holes = weight is not None and bool((weight == 0).any())
-        self.register_buffer("seen", weight > 0 if weight is not None and holes else None, persistent=False)
+        self.register_buffer("seen", seen_pixels(weight), persistent=False)
         self._initialise(memory)
 
     def _initialise(self, memory: float) -> None:
@@ -144,11 +149,11 @@ class FAMinConv(MinConvLayer):
         return channels_first(self.excitation(v).unflatten(0, x.shape[:2]))
 
     def forward(self, x: Tensor, state: FAMinConvState | None = None) -> tuple[Tensor, FAMinConvState]:
-        """Run over `x (B, T, C, H, W)`, all steps at once, from `state` or from zero."""
+        """Run over `x (B, T, C, H, W)` from `state` or from zero: by compiled passes, else all steps at once."""
         self._check(x, ("B", "T", "C", "H", "W"))
-        obstacle = paths.obstacle_of_minimal(self, x, state)
+        compiled = paths.obstacle_of_minimal(self, x, state) is None
         state = self.start(x) if state is None else state
-        if obstacle is None:
+        if compiled:
             hidden, last = sequence.run_minimal(self, x, state.hidden, state.steps)
             return hidden, FAMinConvState(last, state.steps + x.shape[1])
         v = channels_last(self._attend(self.project_input(x), state.steps))

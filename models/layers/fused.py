@@ -119,11 +119,8 @@ class Backward(_Loop):
     def run(self, d_hidden_maps: Tensor | None, d_last: Tensor | None) -> Weights:
         """Take the derivatives by all weights from those by what the loop forward returned."""
         x = self.fields()
-        d_x, d_first, d_cell = (
-            torch.empty_like(x),
-            self.map(channels=self.channels),
-            self.map(channels=self.channels),
-        )
+        d_x, d_cell = torch.empty_like(x), self.map(channels=self.channels)
+        d_first = d_cell if self.minimal else self.map(channels=self.channels)
         d_cell.zero_() if d_last is None else d_cell.copy_(d_last)
         sequence = self.sequence(
             x,
@@ -147,7 +144,7 @@ class Backward(_Loop):
         core, norm, excitation = self.core, self.weights.norm, self.weights.excitation
         d_core = core._replace(
             x=d_x,
-            hidden=d_cell if self.minimal else d_first,
+            hidden=d_first,
             cell=d_cell,
             from_x=self.total("from_x"),
             from_x_bias=self.total("from_x_bias"),

@@ -19,6 +19,7 @@ from torch import Tensor
 from models.layers import lines
 from models.layers.blend import Branches, Excitation, Norm
 from models.layers.convolution import PAD_MODES, check_reach
+from models.layers.eager import StepByStep
 from models.layers.layout import taps_of
 from models.layers.lines import LineWeights, Tokens
 
@@ -252,7 +253,7 @@ class Forward(_Loop):
         self.before, self.hidden = cell, hidden
 
 
-class Backward(_Loop):
+class Backward(_Loop, StepByStep):
     """The loop backward. Each program adds to a row of totals; the rows are added up at the end."""
 
     def __init__(self, plan: Plan, weights: Weights, hidden_maps: Tensor, kept: Kept) -> None:
@@ -294,13 +295,6 @@ class Backward(_Loop):
         taps = {**self.blending, "PIXELS": TAP_PIXELS}
         del taps["TAPS"]
         self.kernel_back = Launch(passes.kernel_back, programs, len(self.places), **taps)
-
-    def run(self, d_hidden_maps: Tensor | None, d_cell: Tensor | None) -> Weights:
-        """Take the derivatives by all weights from those by what the loop forward returned."""
-        self.start(d_cell)
-        for t in reversed(range(self.length)):
-            self.step(t, None if d_hidden_maps is None else d_hidden_maps[:, t])
-        return self.finish()
 
     def start(self, d_cell: Tensor | None) -> None:
         """Take the derivative by the last cell."""

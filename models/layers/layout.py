@@ -71,7 +71,7 @@ class Layout:
         self.lanes = passes.lanes
         self.batch, self.length, self.in_channels, self.height, self.width = core.x.shape
         self.pixels, self.channels = self.height * self.width, core.hidden.shape[-1]
-        self.inner, self.size = core.from_x.shape[1], core.matrix.element_size()
+        self.inner = core.from_x.shape[1]
         self.wide = math.ceil(self.inner / self.lanes) * self.lanes
         self.squeezed = 0 if weights.excitation is None else len(weights.excitation.squeeze)
         self.team = native.team(self.batch * self.pixels, PIXELS_A_THREAD)

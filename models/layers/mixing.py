@@ -134,10 +134,7 @@ class FactorisedGates(nn.Module):
         )
         self.to_gates = nn.Linear(inner_channels, gates)
         self.gate_norm = nn.LayerNorm(gates) if gate_norm else nn.Identity()
-        holes = area_weight is not None and bool((area_weight == 0).any())
-        self.register_buffer(
-            "seen", area_weight > 0 if area_weight is not None and holes else None, persistent=False
-        )
+        self.register_buffer("seen", seen_pixels(area_weight), persistent=False)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -161,6 +158,13 @@ class FactorisedGates(nn.Module):
         v = nn.functional.silu(self.norm(channels_last(self.mixing(u))))
         v = self.excitation(v)
         return channels_first(self.gate_norm(self.to_gates(v)))
+
+
+def seen_pixels(area_weight: Tensor | None) -> Tensor | None:
+    """Return where pixels have any weight, in the shape of the weights; None where all have."""
+    if area_weight is None or bool((area_weight > 0).all()):
+        return None
+    return area_weight > 0
 
 
 def _check_branches(branches: Sequence[Sequence[int]]) -> list[tuple[int, int]]:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 def obstacle(layer: FAConvLSTM, x: Tensor, state: FAConvLSTMState | None) -> str | None:
     """Say why FAConvLSTM's fast path cannot be taken here, in a clause; None where it can."""
-    if transformed():
-        return "the layer is being compiled, exported, counted or transformed"
     if not isinstance(layer.gates, FactorisedGates) or isinstance(layer.gates.gate_norm, nn.LayerNorm):
         return "mixing is dense or gate_norm is on"
     inner = layer.gates.project_x.out_features
@@ -28,15 +26,19 @@ def obstacle(layer: FAConvLSTM, x: Tensor, state: FAConvLSTMState | None) -> str
 
 def obstacle_of_minimal(layer: FAMinConv, x: Tensor, state: FAMinConvState | None) -> str | None:
     """Say why FA-MinConv's cannot."""
-    if transformed() or layer.scan != "linear":
-        return "the layer is being compiled, exported, counted or transformed, or scans otherwise"
+    if layer.scan != "linear":
+        return "scan is not 'linear'"
     inner = layer.project.out_features
-    if x.is_cuda or native.passes(x.dtype, torch.get_num_threads(), inner) is None:
+    found = _obstacle(layer, inner, [x, *(() if state is None else (state.hidden,))])
+    if found is None and (x.is_cuda or native.passes(x.dtype, torch.get_num_threads(), inner) is None):
         return "there are no compiled passes"
-    return _obstacle(layer, inner, [x, *(() if state is None else (state.hidden,))])
+    return found
 
 
 def _obstacle(layer: nn.Module, inner: int, tensors: list[Tensor]) -> str | None:
+    """Say why with such tensors, of which the fields are the first, neither can."""
+    if transformed():
+        return "the layer is being compiled, exported, counted or transformed"
     x, modules = tensors[0], [layer]
     for module in modules:  # as layer.modules(), in less time
         modules += [part for part in module._modules.values() if part is not None]

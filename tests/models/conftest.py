@@ -55,6 +55,14 @@ def land_mask() -> Tensor:
     return mask
 
 
+def holes(height: int, width: int) -> Tensor:
+    """Weights with a gap, a whole row of nothing and unequal areas."""
+    weight = torch.linspace(0.5, 1.5, height)[:, None].repeat(1, width)
+    weight[2:4, 3:] = 0
+    weight[6] = 0
+    return weight
+
+
 def build_small(name: str = "faconvlstm", cyclic: bool = False, **changes: Any) -> Autoencoder:
     config = shipped_config(
         name, **{"hidden_channels": 8, "embedding_size": 4, "decoder__convolution_channels": 4, **changes}

@@ -13,17 +13,9 @@ from models.cost import parameters
 from models.layers import build, fused, native, paths
 from models.layers.axial import AxialAttention
 from models.layers.faminconv import FAMinConv, FAMinConvState
-from tests.models.conftest import shake
+from tests.models.conftest import holes, shake
 
 HEIGHT, WIDTH = 9, 10
-
-
-def holes() -> Tensor:
-    """Weights with a gap, a whole row of nothing and unequal areas."""
-    weight = torch.linspace(0.5, 1.5, HEIGHT)[:, None].repeat(1, WIDTH)
-    weight[2:4, 3:] = 0
-    weight[6] = 0
-    return weight
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -32,7 +24,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "exact": {"attention": "exact", "candidate": "identity"},
     "nothing": {"attention": "none", "layer_norm": False, "squeeze_excitation": False, "branches": [[1, 1]]},
     "no bottleneck": {"bottleneck_ratio": 1},
-    "holes": {"area_weight": holes(), "attention_tokens": 4},
+    "holes": {"area_weight": holes(HEIGHT, WIDTH), "attention_tokens": 4},
     "latitude, cylinder": {"area_weight": torch.linspace(0.5, 1.5, HEIGHT), "pad_mode": "cylinder"},
 }
 

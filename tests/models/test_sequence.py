@@ -11,18 +11,10 @@ from torch import Tensor, nn
 from models.errors import ModelError
 from models.layers import build, cell, native, paths
 from models.layers.faconvlstm import FAConvLSTM, FAConvLSTMState
-from tests.models.conftest import shake
+from tests.models.conftest import holes, shake
 
 C, F = 3, 8
 HEIGHT, WIDTH = 9, 10
-
-
-def holes() -> Tensor:
-    """Weights with a gap, a whole row of nothing and unequal areas."""
-    weight = torch.linspace(0.5, 1.5, HEIGHT)[:, None].repeat(1, WIDTH)
-    weight[2:4, 3:] = 0
-    weight[6] = 0
-    return weight
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -42,8 +34,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "branches": [[1, 1]],
     },
     "wide branches": {"branches": [[5, 1], [3, 3], [7, 2]]},
-    "holes": {"area_weight": holes(), "attention_every": 2, "attention_tokens": 4},
-    "holes, exact": {"area_weight": holes(), "attention_every": 2, "attention": "exact"},
+    "holes": {"area_weight": holes(HEIGHT, WIDTH), "attention_every": 2, "attention_tokens": 4},
+    "holes, exact": {"area_weight": holes(HEIGHT, WIDTH), "attention_every": 2, "attention": "exact"},
     "latitude": {"area_weight": torch.linspace(0.5, 1.5, HEIGHT), "attention_every": 2},
     "cylinder": {"pad_mode": "cylinder", "attention_every": 2, "attention_tokens": 5},
     "circular": {"pad_mode": "circular", "attention_every": 2},

@@ -315,7 +315,7 @@ static void unmix_part(const Plan *p, const void *step, const void *unused, int6
                 along += d_z * x;
                 store(g + c, d_z);
             }
-            REAL rstd = p->normed ? (s->rstd)[b.image * pixels + i] : 1;
+            REAL rstd = p->normed ? s->rstd[b.image * pixels + i] : 1;
             vec mean = p->normed ? sum(total) / (REAL)I : all(0), slope = p->normed ? sum(along) / (REAL)I : all(0);
             for (int64_t c = 0; c < IP; c += LANES)
                 store_some(d + c, (load(g + c) - mean - load_some(y + c, I - c) * slope) * rstd, I - c);

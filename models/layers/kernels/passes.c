@@ -59,10 +59,10 @@ static void share(Job *job) {
     else ((Start)job->plan->start)(work, job, (unsigned)job->plan->threads, 0);
 }
 
-/* The same for a small piece of work. Where another process holds a core, a thread may come late by far more than its part takes, at every call. So what
-   sharing has gained or lost of late is kept count of, and while it loses all parts are done by the thread that calls;
-   the parts, and so the bits, are the same. Threads that sleep must be woken, which may take longer than a part: that
-   much is granted when sharing begins. */
+/* The same for a small piece of work. Where another process holds a core, a thread may come late by far more than its
+   part takes, at every call. So what sharing has gained or lost of late is kept count of, and while it loses all parts
+   are done by the thread that calls; the parts, and so the bits, are the same. Threads that sleep must be woken, which
+   may take longer than a part: that much is granted when sharing begins. */
 #define PAUSE 64
 #define LONGEST_PAUSE 4096
 #define WAKING 1e-3 /* seconds */

@@ -13,8 +13,8 @@ typedef struct {
     int64_t squeezed;                     /* inner width of the excitation, 0 for none */
     int64_t taps, reach, pad_mode;        /* of the one merged kernel; 0 zeros, 1 cylinder, 2 circular */
     int64_t normed;                       /* whether there is a LayerNorm */
-    int64_t recurrent;                    /* whether H_(t-1) enters U; if not, the memory is minimal, and this is its */
-    int64_t candidate;                    /* place in CANDIDATES of models/layers/minimal.py */
+    int64_t recurrent;                    /* whether H_(t-1) enters U; if not, the memory is minimal */
+    int64_t candidate;                    /* of a minimal memory: place in CANDIDATES of models/layers/minimal.py */
     int64_t threads, block, band, room;   /* the last three are set by `prepare`: pixels, rows, numbers a thread */
     int64_t first;                        /* number of the first thread, whose room and sums are used */
     void *start, *number, *count;         /* GOMP_parallel, omp_get_thread_num, omp_get_num_threads */
@@ -58,7 +58,7 @@ typedef struct {
     const void *first_hidden, *first_cell; /* (B, H, W, F) */
     void *hidden;                         /* (B, T, H, W, F) */
     void *cells;                          /* (kept_cells, B, H, W, F), none of a minimal memory */
-    void *u, *y, *rstd;                   /* U; LN(M) without weight and bias, or M; 1 / standard deviation (kept, B, H, W) */
+    void *u, *y, *rstd;                   /* (kept, B, H, W, .): U; LN(M) without weight and bias, or M; 1 / deviation */
     void *mean, *inner, *excitation;      /* (kept, B, C_b padded), (kept, B, R), (kept, B, C_b padded) */
     const void *attends;                  /* (T,) uint8, 1 where attention acts */
     const void *rows, *columns;           /* Lines */
@@ -67,8 +67,8 @@ typedef struct {
     const void *d_hidden;                 /* by H, or null for none; how far from one to the next: */
     int64_t d_image, d_step, d_pixel, d_channel;
     void *d_x;
-    void *d_first;                        /* by H_0, where it is recurrent */
-    void *d_cell;                         /* by C_T, becomes that by C_0; of a minimal memory by H */
+    void *d_first;                        /* by H_0 */
+    void *d_cell;                         /* by C_T, becomes that by C_0; of a minimal memory by H, and is d_first */
     void *d_us, *d_v, *d_mean;            /* room: (2, B, H, W, C_b), (B, H, W, C_b), zeros (B, C_b padded) */
 } Sequence;
 

@@ -29,7 +29,8 @@ void prepare(Plan *p, const Lines *rows, const Lines *columns) {
 /* Step t of the images from `image` on, of as many as the Plan has. */
 static Step step_at(const Plan *p, const Sequence *q, int64_t t, int64_t image) {
     int64_t P = p->height * p->width, F = p->channels, I = p->inner, IP = PADDED(I), T = q->length;
-    int64_t kept = t % q->kept * q->batch + image, of_x = image * q->x_image + t * q->x_step, of_h = (image * T + t) * P * F;
+    int64_t kept = t % q->kept * q->batch + image;
+    int64_t of_x = image * q->x_image + t * q->x_step, of_h = (image * T + t) * P * F;
     Step s = {
         .x = (const REAL *)q->x + of_x, .x_stride = q->x_image, .x_pixel = q->x_pixel, .x_channel = q->x_channel,
         .u = (REAL *)q->u + kept * P * I, .y = (REAL *)q->y + kept * P * I, .rstd = (REAL *)q->rstd + kept * P,
@@ -60,10 +61,25 @@ INLINE REAL *map_at(const Plan *p, const Sequence *q, int64_t k, int64_t image) 
     return (REAL *)q->maps + (k * q->batch + image) * p->height * p->width * (p->recurrent ? p->channels : p->inner);
 }
 
-/* Point at the map that attention refines. */
-INLINE void refine(Step *s, REAL *map, int64_t stride) { s->refined = map, s->refined_stride = stride; }
-
 INLINE int attends(const Sequence *q, int64_t t) { return ((const uint8_t *)q->attends)[t]; }
+
+/* Point at the map that attention refines. */
+INLINE void at_map(Step *s, REAL *map, int64_t stride) { s->refined = map, s->refined_stride = stride; }
+
+/* Copy images of `size` numbers, and let attention along lines refine the copy. */
+static void refine_copy(const Plan *p, Step *s, const Lines *lines, const REAL *from, REAL *to, int64_t size) {
+    memcpy(to, from, p->batch * size * sizeof(REAL));
+    at_map(s, to, size);
+    in_parts(p, s, lines, lines_part);
+}
+
+/* The derivative of attention in place, given its map before rows and before columns. */
+static void refine_back(const Plan *p, const Sequence *q, Step *s, REAL *before, REAL *between, int64_t size) {
+    at_map(s, between, size);
+    in_parts(p, s, q->columns, unlines_part);
+    at_map(s, before, size);
+    in_parts(p, s, q->rows, unlines_part);
+}
 
 static void forward_steps(const Plan *p, const Sequence *q, int64_t image) {
     for (int64_t t = 0; t < q->length; t++) {
@@ -73,11 +89,11 @@ static void forward_steps(const Plan *p, const Sequence *q, int64_t image) {
         if (p->squeezed) squeeze(p, &s);
         if (p->recurrent) {
             in_parts(p, &s, NULL, cell_part);
-            refine(&s, s.hidden, s.hidden_stride);
+            at_map(&s, s.hidden, s.hidden_stride);
         } else {
             s.v = map_at(p, q, 0, image);
             in_parts(p, &s, NULL, blend_part);
-            refine(&s, s.v, p->height * p->width * p->inner);
+            at_map(&s, s.v, p->height * p->width * p->inner);
         }
         if (attends(q, t)) {
             in_parts(p, &s, q->rows, lines_part);
@@ -93,14 +109,10 @@ static void attention_of_hidden_back(const Plan *p, const Sequence *q, Step *s, 
     REAL *before = map_at(p, q, 0, image), *between = map_at(p, q, 1, image), *d = map_at(p, q, 2, image);
     s->hidden = before, s->hidden_stride = size;
     in_parts(p, s, NULL, hidden_part);
-    memcpy(between, before, p->batch * size * sizeof(REAL));
-    refine(s, between, size);
-    in_parts(p, s, q->rows, lines_part);
+    refine_copy(p, s, q->rows, before, between, size);
     s->d_refined = d;
     in_parts(p, s, NULL, gather_part);
-    in_parts(p, s, q->columns, unlines_part);
-    refine(s, before, size);
-    in_parts(p, s, q->rows, unlines_part);
+    refine_back(p, q, s, before, between, size);
     s->d_hidden = d, s->d_image = size, s->d_pixel = p->channels, s->d_channel = 1, s->d_u_next = NULL;
 }
 
@@ -111,23 +123,16 @@ static void minimal_back(const Plan *p, const Sequence *q, Step *s, int64_t t, i
     s->v = before;
     in_parts(p, s, NULL, blend_part);
     if (attends(q, t)) {
-        memcpy(between, before, p->batch * size * sizeof(REAL));
-        refine(s, between, size);
-        in_parts(p, s, q->rows, lines_part);
-        memcpy(after, between, p->batch * size * sizeof(REAL));
-        refine(s, after, size);
-        in_parts(p, s, q->columns, lines_part);
+        refine_copy(p, s, q->rows, before, between, size);
+        refine_copy(p, s, q->columns, between, after, size);
         s->v = after;
     }
     in_parts(p, s, NULL, step_back_part);
     if (attends(q, t)) {
         s->d_refined = s->d_v;
-        refine(s, between, size);
-        in_parts(p, s, q->columns, unlines_part);
-        refine(s, before, size);
-        in_parts(p, s, q->rows, unlines_part);
+        refine_back(p, q, s, before, between, size);
     }
-    in_parts(p, s, NULL, unblend_part);
+    if (p->squeezed) in_parts(p, s, NULL, unblend_part);
 }
 
 static void backward_steps(const Plan *p, const Sequence *q, int64_t image) {
@@ -143,13 +148,15 @@ static void backward_steps(const Plan *p, const Sequence *q, int64_t image) {
     }
     if (!p->recurrent) return;
     Step s = step_at(p, q, 0, image);
-    s.d_hidden = NULL, s.d_u_next = s.d_u, s.d_refined = (REAL *)q->d_first + image * p->height * p->width * p->channels;
+    s.d_hidden = NULL, s.d_u_next = s.d_u;
+    s.d_refined = (REAL *)q->d_first + image * p->height * p->width * p->channels;
     in_parts(p, &s, NULL, gather_part);
 }
 
 /* Where images can be shared out evenly each thread takes its own through the whole sequence, one after the other: what
    goes from step to step stays in its cache, and nobody waits. Else all threads share each pass of a step. */
-INLINE void of_images(const Plan *p, const Sequence *q, int64_t part, void (*steps)(const Plan *, const Sequence *, int64_t)) {
+INLINE void of_images(const Plan *p, const Sequence *q, int64_t part,
+                      void (*steps)(const Plan *, const Sequence *, int64_t)) {
     Plan own = *p;
     own.batch = own.threads = 1, own.first = part;
     for (int64_t image = begin(p, q->batch, part); image < begin(p, q->batch, part + 1); image++) steps(&own, q, image);

@@ -131,8 +131,8 @@ static void step_part(const Plan *p, const void *step, const void *unused, int64
 INLINE void remember_pixels_back(const int kind, int64_t count, int64_t F, REAL *z, int64_t Z, const REAL *before,
                                  const REAL *d_h, int64_t ldd, REAL *d_last, REAL *d_bias) {
     for (int64_t i = 0; i < count; i++)
-        remember_some_back(SINGLE, kind, F, z + i * Z, NULL, z + i * Z + F, before + i * F, d_h + i * ldd, d_last + i * F,
-                           z + i * Z, NULL, z + i * Z + F);
+        remember_some_back(SINGLE, kind, F, z + i * Z, NULL, z + i * Z + F, before + i * F, d_h + i * ldd,
+                           d_last + i * F, z + i * Z, NULL, z + i * Z + F);
     for (int64_t c = 0; c < Z; c += LANES) {
         vec total = load(d_bias + c);
         for (int64_t i = 0; i < count; i++) total += load(z + i * Z + c);
