@@ -1,15 +1,15 @@
 """The loops of `models.layers.sequence` on a GPU, by passes in Triton, which torch's builds for GPUs bring along.
 
 What a pass computes stands in `models/layers/kernels/passes.py`. Here time goes into reading and writing maps, so the
-gates of a step stay in registers, and their 4F channels are written once, in the derivative. Kept for the derivative
-of a step are H, C, U and SiLU(LN(M)), and of an attention the map before it and what its projections gave. Maps have
-the type of the input, or that of autocast; cells are float32.
+gates of a step and their derivatives never leave the registers. Kept for the derivative of a step are H, C, U and
+SiLU(LN(M)), and of an attention the map before it and what its projections gave. Maps have the type of the input, or
+that of autocast; cells are float32.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 OLDEST = 8, 0  # compute capability
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 PIXELS = 64  # that a program takes at once
-CELL = 64, 64  # pixels and hidden channels that a program of the cell takes at once
-CELL_BACK = 32, 64  # of its derivative, which needs more room for each
-GATE_CHANNELS = 64  # channels of the gates at once, of the derivative by V
+CELL = 32, 64  # pixels and hidden channels that a program of the cell takes at once
+CELL_PROGRAMS = 256  # over all blocks of channels and images
+CELL_WEIGHTS = 8192  # bytes of one gate that a program keeps beside it: the smallest GPUs share 99 KB
 TAP_PIXELS, TAP_PROGRAMS = 128, 64  # of the derivative by one tap of the branches
+PRODUCTS = 128  # into which one of maps of many pixels is cut
 ROWS = 64  # of sums that are read at once
 SMALLEST = 16  # side of a matrix that is multiplied
 MOST_TOKENS = 64  # of a line that the passes can do
@@ -135,7 +136,7 @@ class _Loop:
         self.matrix, self.bias = core.matrix[:-1].to(low), core.matrix[-1]
         self._blending()
         self.switches = {
-            "EXCITED": self.excitation is not None, "PRECISION": "ieee", "LANES": self.lanes,
+            "EXCITED": self.excitation is not None, "LANES": self.lanes,
         }  # fmt: skip
         self.peephole = self.bias if core.peephole is None else core.peephole.contiguous()
         self.exciting = {"ROWS": ROWS, "LANES": self.lanes, "SQUEEZED": power(self.squeezed)}
@@ -172,12 +173,23 @@ class _Loop:
             return lines.Lines(weights, tokens, columns=columns)
         return Lines(weights, tokens, (self.batch, self.height, self.width), columns=columns)
 
-    def updating(self, kernel: Any, block: tuple[int, int], **more: bool) -> Launch:
-        """Return a pass over blocks of pixels and of hidden channels."""
-        pixels, part = block[0], min(block[1], power(self.channels))
+    def updating(self, kernel: Any, elements: int, stages: int, **more: bool) -> Launch:
+        """Return a pass over blocks of pixels and of hidden channels.
+
+        Args:
+            kernel: the pass.
+            elements: of a thread at once, as many as its registers have room for.
+            stages: blocks under way at once, as many as the shared memory has room for.
+            more: its other constants.
+        """
+        fitting = CELL_WEIGHTS // (self.lanes * self.x.element_size())
+        pixels, channels = CELL[0], min(CELL[1], fitting, power(self.channels))
+        parts = math.ceil(self.channels / channels)
+        programs = min(math.ceil(self.pixels / pixels), math.ceil(CELL_PROGRAMS / (parts * self.batch)))
         return Launch(
-            kernel, math.ceil(self.pixels / pixels), math.ceil(self.channels / part), self.batch, **more,
-            **self.switches, PEEPHOLE=self.core.peephole is not None, PIXELS=pixels, CHANNELS=part,
+            kernel, programs, parts, self.batch, **more, **self.switches, PEEPHOLE=self.core.peephole is not None,
+            PRECISION="ieee", PIXELS=pixels, CHANNELS=channels,
+            num_warps=max(1, pixels * channels // (32 * elements)), num_stages=stages,
         )  # fmt: skip
 
     def new(self, *shape: int) -> Tensor:
@@ -222,7 +234,7 @@ class Forward(_Loop):
         self.steps = list(zip(self.kept.cells, self.kept.a, *self.kept.squeezed, strict=False))
         self.blend = Launch(self.passes.blend, *grid, **self.normed, **self.blending)
         self.excite = Launch(self.passes.excite, self.batch, **self.exciting)
-        self.update = self.updating(self.passes.update, CELL, KEEP=keep and low != like.dtype)
+        self.update = self.updating(self.passes.update, 16, 3, KEEP=keep and low != like.dtype)
 
     def run(self) -> tuple[Tensor, Tensor]:
         """Take all steps; return all hidden maps and the last cell."""
@@ -262,32 +274,26 @@ class Backward(_Loop, StepByStep):
         self.befores = [self.core.cell.to(kept.cells.dtype).contiguous(), *kept.cells]
         self.us, self.steps = kept.us.unbind(1), list(zip(kept.a, *kept.squeezed, strict=True))
         self.d_us = torch.empty_like(kept.us)
-        self.d_u, self.d_hidden, self.d_z = (
-            self.d_us.unbind(1),
-            self.map(self.channels),
-            self.map(4 * self.channels),
-        )
-        self.d_v, self.d_m = self.map(self.inner), self.map(self.inner)
-        self.v = self.map(8 * math.ceil((self.inner + 1) / 8)).zero_()
-        self.v[..., self.inner] = 1  # what the bias is multiplied with
+        self.d_u = self.d_us.unbind(1)
+        self.d_hidden, self.d_m = self.map(self.channels), self.map(self.inner)
         self.d_mean = self.new(self.batch, self.inner)
         self.d_excite, self.d_squeeze = (
             self.new(self.length, self.batch, size).zero_() for size in (self.inner, self.squeezed)
         )
-        self.d_matrix = self.new(self.v.shape[-1], 4 * self.channels).zero_()
         self._launches()
 
     def _launches(self) -> None:
         passes, grid = self.passes, (self.blocks, self.batch)
-        blocks = math.ceil(self.pixels / CELL_BACK[0])
-        self.peephole_totals = self.new(self.batch, blocks, 3, self.channels).zero_()
+        self.update_back = self.updating(passes.update_back, 8, 2)
+        programs, parts, _ = self.update_back.grid
+        self.d_v = self.x.new_empty(parts, self.batch, self.pixels, self.inner)
+        self.totals = self.new(self.batch * programs, *self.core.matrix.shape).zero_()
+        self.peephole_totals = self.new(self.batch * programs, 3, self.channels).zero_()
+        self.gather = Launch(passes.gather, *grid, PARTS=parts, PIXELS=PIXELS, LANES=self.lanes)
         self.norm_totals = self.new(self.batch, self.blocks, 2, self.inner).zero_()
         self.tap_blocks = math.ceil(self.pixels / TAP_PIXELS)
         programs = min(TAP_PROGRAMS, self.batch * self.tap_blocks)
         self.tap_totals = self.new(programs, len(self.places), self.inner).zero_()
-        self.update_back = self.updating(passes.update_back, CELL_BACK)
-        part = min(GATE_CHANNELS, power(4 * self.channels))
-        self.gather = Launch(passes.gather, *grid, **self.switches, PIXELS=PIXELS, CHANNELS=part)
         self.excite_back = Launch(passes.excite_back, self.batch, **self.exciting)
         excited = self.excitation is not None
         self.blend_back = Launch(passes.blend_back, *grid, **self.normed, EXCITED=excited, **self.blending)
@@ -308,14 +314,11 @@ class Backward(_Loop, StepByStep):
             line.backward(kept, self.image(self.d_hidden))
         u, d_u, (a, _, inner, e) = self.us[t], self.d_u[t], self.steps[t]
         self.update_back(
-            a, e, self.matrix, self.bias, self.peephole, self.befores[t], self.d_hidden, self.d_cell, self.d_z,
-            self.peephole_totals, self.pixels, self.inner, self.channels,
+            a, e, self.matrix, self.bias, self.peephole, self.befores[t], self.d_hidden, self.d_cell, self.d_v,
+            self.totals, self.peephole_totals, self.pixels, self.inner, self.channels,
         )  # fmt: skip
-        self.gather(
-            a, e, self.matrix, self.d_z, self.v, self.v.shape[-1], self.d_v, self.sums, self.pixels, self.inner,
-            4 * self.channels,
-        )  # fmt: skip
-        self.d_matrix.add_(self.v.flatten(0, 1).T @ self.d_z.flatten(0, 1))
+        if self.excitation is not None or len(self.d_v) > 1:
+            self.gather(a, self.d_v, self.sums, self.pixels, self.inner)
         if self.excitation is not None:
             self.excite_back(
                 self.sums, self.excitation.squeeze, self.excitation.excite, inner, e, self.d_excite[t],
@@ -351,18 +354,18 @@ class Backward(_Loop, StepByStep):
     def finish(self) -> Weights:
         """Return the derivatives of all weights."""
         self._to_hidden(None, 0)
-        x, d_u = self.x.flatten(0, 2), self.d_us.flatten(0, 2)
+        d_u = self.d_us.flatten(0, 2)
         weights, core, taps = self.weights, self.core, self.tap_totals.sum(0)
         d_x = (d_u @ self.from_x.T).view(self.x.shape)
         d_core = core._replace(
             x=self.image(d_x).movedim(-1, 2),
             hidden=self.image(self.d_hidden),
             cell=self.image(self.d_cell),
-            from_x=x.T @ d_u,
+            from_x=_tall(self.x.flatten(1, 2), self.d_us.flatten(1, 2)).sum(0, dtype=torch.float32),
             from_x_bias=d_u.sum(0, dtype=torch.float32),
             from_hidden=None if core.from_hidden is None else self._by_from_hidden(),
-            matrix=self.d_matrix[: self.inner + 1],
-            peephole=None if core.peephole is None else self.peephole_totals.sum((0, 1)),
+            matrix=self.totals.sum(0),
+            peephole=None if core.peephole is None else self.peephole_totals.sum(0),
         )
         kernels = tuple(
             taps[of_branch].T.reshape(kernel.shape)
@@ -378,9 +381,8 @@ class Backward(_Loop, StepByStep):
 
     def _by_from_hidden(self) -> Tensor:
         """Return the derivative by P_h: the sum of `H_(t-1)^T dU_t` over all images and steps."""
-        hidden, d_u = self.hidden_maps[:, :-1].flatten(1, 2), self.d_us[:, 1:].flatten(1, 2)
-        first = torch.bmm(self.first_hidden.transpose(1, 2), self.d_u[0]).sum(0, dtype=torch.float32)
-        return first + torch.bmm(hidden.transpose(1, 2), d_u).sum(0, dtype=torch.float32)
+        before, d_u = self.hidden_maps[:, :-1].flatten(1, 2), self.d_us[:, 1:].flatten(1, 2)
+        return _total([_tall(self.first_hidden, self.d_u[0]), _tall(before, d_u)])
 
     def _by_excitation(self) -> Excitation:
         """Return the derivatives by both maps of the squeeze-and-excitation, over all steps."""
@@ -434,31 +436,32 @@ class Lines:
         steps = (1, width) if columns else (width, 1)
         self.sizes = *self.strides, *steps, count, self.pixels, most, self.width, self.channels, heads
         blocks = math.ceil(self.pixels / PIXELS)
-        form = {
-            "PRECISION": "ieee", "PIXELS": PIXELS, "LANES": power(self.width), "CHANNELS": power(self.channels),
-        }  # fmt: skip
+        lanes, channels = power(self.width), power(self.channels)
+        form = {"PRECISION": "ieee", "PIXELS": PIXELS, "LANES": lanes, "CHANNELS": channels}
         holes = {"HOLES": self.absent is not None, "TOKENS": power(most)}
         self.project_ = Launch(passes.project, blocks, self.batch, **form)
         self.attend = Launch(passes.attend, self.lines, self.batch, **form, **holes)
-        self.attend_back = Launch(passes.attend_back, self.lines, self.batch, **form, **holes)
-        self.project_back = Launch(passes.project_back, blocks, self.batch, **form)
-        self.d_weights = [
-            torch.zeros_like(part, dtype=torch.float32) for part in (self.project, self.output, self.bias)
-        ]
+        # 16 elements a thread of several maps, or 32 of one: registers hold no more
+        narrow, wide = max(4, PIXELS * lanes // 512), max(4, PIXELS * channels // 1024)
+        self.attend_back = Launch(
+            passes.attend_back, self.lines, self.batch, **form, **holes, num_warps=narrow
+        )
+        self.project_back = Launch(passes.project_back, blocks, self.batch, **form, num_warps=wide)
+        self.d_weights: tuple[list[Tensor], ...] = [], [], []  # by project, output and bias, of every call
         self.d_project_bias = like.new_zeros((self.batch, self.lines, 3 * self.width), dtype=torch.float32)
         self.d_output_bias = like.new_zeros((self.batch, blocks, self.channels), dtype=torch.float32)
 
     @property
     def derivatives(self) -> LineWeights:
         """That of the weights, over all calls."""
-        project, output, bias = self.d_weights
+        project, output, bias = map(_total, self.d_weights)
         output_bias = self.d_output_bias.sum((0, 1))[None]
         return LineWeights(project, self.d_project_bias.sum((0, 1)), torch.cat([output, output_bias]), bias)
 
     def forward(self, h: Tensor) -> LineKept:
         """Refine the map `h (B, H, W, F)` in place."""
         kept = LineKept(
-            h.clone(memory_format=torch.contiguous_format),
+            h.new_empty(h.shape),
             h.new_empty(self.batch, self.pixels, 3 * self.width),
             h.new_empty((self.batch, self.pixels), dtype=torch.float32),
             h.new_empty(self.batch, self.pixels, self.width),
@@ -466,16 +469,9 @@ class Lines:
         before, projected, rstd, attended = kept
         stride = self.pixels * self.channels
         self.project_(
-            before,
-            self.project,
-            self.project_bias,
-            projected,
-            rstd,
-            stride,
-            self.pixels,
-            self.width,
-            self.channels,
-        )
+            h, self.project, self.project_bias, before, projected, rstd,
+            h.stride(0), self.pixels, self.width, self.channels,
+        )  # fmt: skip
         absent = self.share if self.absent is None else self.absent
         self.attend(
             before, projected, self.share, absent, self.bias, self.output, self.output_bias, attended, h,
@@ -494,14 +490,38 @@ class Lines:
             d, projected, rstd, self.share, absent, self.bias, self.output, d_projected, d_bias,
             self.d_project_bias, *self.sizes,
         )  # fmt: skip
-        d_project, d_output, total_bias = self.d_weights
-        d_output.add_(attended.view(-1, self.width).T @ d.view(-1, self.channels))
-        d_project.add_(before.view(-1, self.channels).T @ d_projected.view(-1, 3 * self.width))
-        total_bias.add_(d_bias.sum((0, 1)))
+        for parts, part in zip(
+            self.d_weights,
+            (
+                _tall(before.flatten(1, 2), d_projected),
+                _tall(attended, d.flatten(1, 2)),
+                d_bias.flatten(0, 1),
+            ),
+            strict=True,
+        ):
+            parts.append(part)
         self.project_back(
             before, d, self.project, self.project_bias, projected, d_projected, rstd, self.d_output_bias,
             self.pixels * self.channels, self.pixels, self.width, self.channels,
         )  # fmt: skip
+
+
+def _tall(a: Tensor, b: Tensor) -> Tensor:
+    """Return products, `(n, M, N)`, whose sum is that of `a_n^T b_n` over images, of maps `(B, P, .)`.
+
+    There are many, since one that sums over all pixels would keep a single multiprocessor busy.
+    """
+    batch, pixels, _ = a.shape
+    cut = next(parts for parts in range(math.ceil(PRODUCTS / batch), 0, -1) if pixels % parts == 0)
+    a, b = a.unflatten(1, (cut, -1)), b.unflatten(1, (cut, -1))
+    if a.is_contiguous() and b.is_contiguous():
+        return torch.bmm(a.flatten(0, 1).mT, b.flatten(0, 1))
+    return torch.cat([torch.bmm(x.mT, y) for x, y in zip(a, b, strict=True)])
+
+
+def _total(parts: Sequence[Tensor]) -> Tensor:
+    """Return the sum of tensors over their first axis, float32."""
+    return torch.cat(list(parts)).sum(0, dtype=torch.float32)
 
 
 def power(size: int) -> int:

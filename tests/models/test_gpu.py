@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -80,7 +84,7 @@ def test_any_batch_length_and_grid(shape: tuple[int, ...]):
 
 
 def test_blocks_smaller_than_the_map_and_its_channels(monkeypatch: pytest.MonkeyPatch):
-    for name, block in (("PIXELS", 16), ("CELL", (16, 16)), ("CELL_BACK", (16, 16)), ("GATE_CHANNELS", 32)):
+    for name, block in (("PIXELS", 16), ("CELL", (16, 16)), ("CELL_PROGRAMS", 8)):
         monkeypatch.setattr(gpu, name, block)
     monkeypatch.setattr(gpu, "TAP_PIXELS", 16)
     monkeypatch.setattr(gpu, "TAP_PROGRAMS", 2)
@@ -130,3 +134,52 @@ def test_layers_on_a_gpu_take_the_passes():
     layer, x = FAConvLSTM(C, F).cuda(), fields(2, 3, C, HEIGHT, WIDTH)
     assert paths.obstacle(layer, x, None) is None
     assert "at most 32 bits" in str(paths.obstacle(layer.double(), x.double(), None))
+
+
+TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.int32: "*i32", torch.int8: "*i8"}
+SHARED = 99 * 1024  # bytes that a program has at most on the smallest of the GPUs served
+
+
+def launches(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, channels: int, **options: Any) -> list[Any]:
+    """Return name, arguments and constants of all passes of a training step, none of them started."""
+    found: dict[str, Any] = {}
+
+    def record(launch: gpu.Launch, *arguments: Tensor | int) -> None:
+        names = [name for name in launch.kernel.arg_names if name not in launch.constants]
+        told = {
+            name: value if isinstance(value, int) else TYPES[value.dtype]
+            for name, value in zip(names, arguments, strict=True)
+        }
+        launch_ = [launch.kernel.__name__, told, launch.constants]
+        found[json.dumps(launch_)] = launch_
+
+    monkeypatch.setattr(gpu.Launch, "__call__", record)
+    monkeypatch.setattr(sequence, "map_type", lambda _: dtype)
+    layer = build("faconvlstm", C, channels, path="fast", attention_every=2, **options)
+    hidden, _ = layer(torch.randn(2, 2, C, 41, 41, requires_grad=True))
+    hidden.float().sum().backward()
+    return list(found.values())
+
+
+@pytest.mark.skipif(GPU, reason="the others compile them")
+@pytest.mark.parametrize(
+    ("capability", "dtype", "channels", "ratio"),
+    [
+        (80, torch.bfloat16, 128, 4),
+        (90, torch.bfloat16, 128, 4),
+        (86, torch.bfloat16, 64, 1),
+        (80, torch.float32, 64, 4),
+    ],
+)
+def test_passes_compile_for_gpus_that_are_not_here(
+    capability: int, dtype: torch.dtype, channels: int, ratio: int, monkeypatch: pytest.MonkeyPatch
+):
+    """The interpreter takes what a compiler would not; and registers and shared memory have an end."""
+    given = json.dumps(launches(monkeypatch, dtype, channels, bottleneck_ratio=ratio))
+    command = [sys.executable, "-m", "tests.models.compile_passes", str(capability)]
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(command, input=given, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    for name, shared, spilled in json.loads(done.stdout):
+        assert shared <= SHARED, name
+        assert spilled == 0 or dtype is torch.float32, name

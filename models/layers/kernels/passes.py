@@ -13,7 +13,9 @@ import triton.language as tl
 
 EPSILON = tl.constexpr(1e-5)  # of the LayerNorm, torch's own
 ABSENT = tl.constexpr(-1e4)  # a logit of models.layers.axial
+SMALLEST = tl.constexpr(16)  # side of a matrix that is multiplied
 NOTHING = tl.constexpr(-1e30)  # a logit of a column that is only there to fill a block
+LOG2_E = tl.constexpr(1.4426950408889634)
 CYLINDER, CIRCULAR = tl.constexpr(1), tl.constexpr(2)  # places in models.layers.convolution.PAD_MODES
 
 
@@ -68,8 +70,15 @@ def _affine(y, norm, norm_bias, channel, real, NORMED: tl.constexpr):
 
 
 @triton.jit
+def _sigmoid(x):
+    """Return 1 / (1 + exp(-x)) in five instructions; a division would take eight more, and rsqrt is as exact."""
+    root = tl.rsqrt(1 + tl.exp2(x * -LOG2_E))
+    return root * root
+
+
+@triton.jit
 def _tanh(x):
-    return 2 * tl.sigmoid(2 * x) - 1
+    return 2 * _sigmoid(2 * x) - 1
 
 
 @triton.jit
@@ -90,7 +99,7 @@ def blend(u, u_stride, kernel, places, norm, norm_bias, share, a, sums, height, 
     m = _mixed(u, kernel, places, pixel, height, width, inner, 1, TAPS, PAD, PIXELS, LANES)
     y, _ = _normalised(m, real, inner, NORMED)
     y = _affine(y, norm, norm_bias, channel, real, NORMED)
-    activated = y * tl.sigmoid(y)
+    activated = y * _sigmoid(y)
     there = (pixel < pixels)[:, None] & real[None, :]
     tl.store(
         a + start + pixel[:, None] * inner + channel[None, :], activated.to(a.dtype.element_ty), mask=there
@@ -116,7 +125,7 @@ def excite(sums, squeeze, squeeze_bias, expand, expand_bias, mean, hidden, excit
     z = tl.sum(first.to(tl.float32) * average[None, :], 1)
     z = tl.maximum(z + tl.load(squeeze_bias + unit, mask=used, other=0).to(tl.float32), 0)
     e = tl.sum(second.to(tl.float32) * z[None, :], 1)
-    e = tl.sigmoid(e + tl.load(expand_bias + channel, mask=real, other=0).to(tl.float32))
+    e = _sigmoid(e + tl.load(expand_bias + channel, mask=real, other=0).to(tl.float32))
     tl.store(mean + image * inner + channel, average, mask=real)
     tl.store(hidden + image * squeezed + unit, z, mask=used)
     tl.store(excitation + image * inner + channel, e, mask=real)
@@ -143,13 +152,11 @@ def _excited(a, excitation, channel, real, EXCITED: tl.constexpr):
 
 
 @triton.jit
-def _gate(v, matrix, bias, number, at, own, channels, real, PRECISION: tl.constexpr):
-    """Return the pre-activation of one gate `(PIXELS, CHANNELS)`, without its peephole."""
-    row = tl.arange(0, v.shape[1])
+def _gate(matrix, bias, number, row, at, own, channels, real):
+    """Return the weights `(LANES, CHANNELS)` and the bias `(1, CHANNELS)` of one gate."""
     where = row[:, None] * (4 * channels) + number * channels + at[None, :]
     weight = tl.load(matrix + where, mask=real[:, None] & own[None, :], other=0)
-    z = tl.dot(v, weight, input_precision=PRECISION)
-    return z + tl.load(bias + number * channels + at, mask=own, other=0).to(tl.float32)[None, :]
+    return weight, tl.load(bias + number * channels + at, mask=own, other=0).to(tl.float32)[None, :]
 
 
 @triton.jit
@@ -164,109 +171,150 @@ def _peep(peephole, number, at, own, channels, PEEPHOLE: tl.constexpr):
 def update(a, excitation, matrix, bias, peephole, before, cell, kept, hidden, hidden_stride, pixels, inner, channels,
            KEEP: tl.constexpr, EXCITED: tl.constexpr, PEEPHOLE: tl.constexpr, PRECISION: tl.constexpr,
            PIXELS: tl.constexpr, LANES: tl.constexpr, CHANNELS: tl.constexpr):  # fmt: skip
-    """Write C_t and H_t for a block of pixels and of hidden channels; C_t in the maps' type too, to keep."""
-    image = tl.program_id(2).to(tl.int64)
-    pixel, channel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS), tl.arange(0, LANES)
+    """Write C_t and H_t of every n-th block of pixels, for a block of hidden channels whose weights stay at hand.
+
+    Writes C_t in the maps' type too, to keep.
+    """
+    image, channel = tl.program_id(2).to(tl.int64), tl.arange(0, LANES)
     at = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    real, own, inside = channel < inner, at < channels, pixel < pixels
-    where = (image * pixels + pixel)[:, None] * inner + channel[None, :]
-    activated = tl.load(a + where, mask=inside[:, None] & real[None, :], other=0)
-    v = _excited(activated, excitation + image * inner, channel, real, EXCITED)
-    there, place = inside[:, None] & own[None, :], pixel.to(tl.int64)[:, None] * channels + at[None, :]
-    c = tl.load(before + image * pixels * channels + place, mask=there, other=0)
-    i = _gate(v, matrix, bias, 0, at, own, channels, real, PRECISION)
-    f = _gate(v, matrix, bias, 1, at, own, channels, real, PRECISION)
-    s = _gate(v, matrix, bias, 2, at, own, channels, real, PRECISION)
-    o = _gate(v, matrix, bias, 3, at, own, channels, real, PRECISION)
-    i = tl.sigmoid(i + _peep(peephole, 0, at, own, channels, PEEPHOLE) * c)
-    f = tl.sigmoid(f + _peep(peephole, 1, at, own, channels, PEEPHOLE) * c)
-    o = tl.sigmoid(o + _peep(peephole, 2, at, own, channels, PEEPHOLE) * c)
-    c = f * c + i * (1 - 2 * tl.sigmoid(s))
-    h = o * _tanh(c)
-    tl.store(cell + image * pixels * channels + place, c, mask=there)
-    if KEEP:
-        tl.store(kept + image * pixels * channels + place, c.to(kept.dtype.element_ty), mask=there)
-    tl.store(hidden + image * hidden_stride + place, h.to(hidden.dtype.element_ty), mask=there)
+    real, own = channel < inner, at < channels
+    w_i, b_i = _gate(matrix, bias, 0, channel, at, own, channels, real)
+    w_f, b_f = _gate(matrix, bias, 1, channel, at, own, channels, real)
+    w_g, b_g = _gate(matrix, bias, 2, channel, at, own, channels, real)
+    w_o, b_o = _gate(matrix, bias, 3, channel, at, own, channels, real)
+    p_i = _peep(peephole, 0, at, own, channels, PEEPHOLE)
+    p_f = _peep(peephole, 1, at, own, channels, PEEPHOLE)
+    p_o = _peep(peephole, 2, at, own, channels, PEEPHOLE)
+    for start in range(tl.program_id(0) * PIXELS, pixels, tl.num_programs(0) * PIXELS):
+        pixel = start + tl.arange(0, PIXELS)
+        inside = pixel < pixels
+        where = (image * pixels + pixel)[:, None] * inner + channel[None, :]
+        activated = tl.load(a + where, mask=inside[:, None] & real[None, :], other=0)
+        v = _excited(activated, excitation + image * inner, channel, real, EXCITED)
+        there, place = inside[:, None] & own[None, :], pixel.to(tl.int64)[:, None] * channels + at[None, :]
+        c = tl.load(before + image * pixels * channels + place, mask=there, other=0)
+        i = _sigmoid(tl.dot(v, w_i, input_precision=PRECISION) + b_i + p_i * c)
+        f = _sigmoid(tl.dot(v, w_f, input_precision=PRECISION) + b_f + p_f * c)
+        s = _sigmoid(tl.dot(v, w_g, input_precision=PRECISION) + b_g)
+        o = _sigmoid(tl.dot(v, w_o, input_precision=PRECISION) + b_o + p_o * c)
+        c = f * c + i * (1 - 2 * s)
+        h = o * _tanh(c)
+        tl.store(cell + image * pixels * channels + place, c, mask=there)
+        if KEEP:
+            tl.store(kept + image * pixels * channels + place, c.to(kept.dtype.element_ty), mask=there)
+        tl.store(hidden + image * hidden_stride + place, h.to(hidden.dtype.element_ty), mask=there)
 
 
 @triton.jit
-def update_back(a, excitation, matrix, bias, peephole, before, d_hidden, d_cell, d_z, totals,
+def update_back(a, excitation, matrix, bias, peephole, before, d_hidden, d_cell, d_v, totals, peephole_totals,
                 pixels, inner, channels,
                 EXCITED: tl.constexpr, PEEPHOLE: tl.constexpr, PRECISION: tl.constexpr,
                 PIXELS: tl.constexpr, LANES: tl.constexpr, CHANNELS: tl.constexpr):  # fmt: skip
-    """Write the derivative by the gates' pre-activations and, over that by C_t, by C_(t-1).
+    """Write a block of hidden channels' part in the derivative by V and, over that by C_t, that by C_(t-1).
 
-    Adds up those by the peepholes, a row of 3 F a block.
+    Every n-th block of pixels is a program's. Adds up the derivatives by W_g and b, `(C_b + 1, 4F)` a program, and by
+    the peepholes, 3F. Those by the pre-activations of the gates are never written: V, and ones for b, are multiplied
+    with them where they are.
     """
-    block, image = tl.program_id(0), tl.program_id(2).to(tl.int64)
-    pixel, channel = block * PIXELS + tl.arange(0, PIXELS), tl.arange(0, LANES)
+    image, channel = tl.program_id(2).to(tl.int64), tl.arange(0, LANES)
     at = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    real, own, inside = channel < inner, at < channels, pixel < pixels
-    where, there = (
-        (image * pixels + pixel)[:, None] * inner + channel[None, :],
-        inside[:, None] & own[None, :],
-    )
-    activated = tl.load(a + where, mask=inside[:, None] & real[None, :], other=0)
-    v = _excited(activated, excitation + image * inner, channel, real, EXCITED)
-    place = (image * pixels + pixel)[:, None] * channels + at[None, :]
-    c = tl.load(before + place, mask=there, other=0).to(tl.float32)
-    i = _gate(v, matrix, bias, 0, at, own, channels, real, PRECISION)
-    f = _gate(v, matrix, bias, 1, at, own, channels, real, PRECISION)
-    s = tl.sigmoid(_gate(v, matrix, bias, 2, at, own, channels, real, PRECISION))
-    o = _gate(v, matrix, bias, 3, at, own, channels, real, PRECISION)
-    i = tl.sigmoid(i + _peep(peephole, 0, at, own, channels, PEEPHOLE) * c)
-    f = tl.sigmoid(f + _peep(peephole, 1, at, own, channels, PEEPHOLE) * c)
-    o = tl.sigmoid(o + _peep(peephole, 2, at, own, channels, PEEPHOLE) * c)
-    g = 1 - 2 * s
-    tanh_c = _tanh(f * c + i * g)
-    d_h = tl.load(d_hidden + place, mask=there, other=0).to(tl.float32)
-    d_c = tl.load(d_cell + place, mask=there, other=0) + d_h * o * (1 - tanh_c * tanh_c)
-    d_o = d_h * tanh_c * o * (1 - o)
-    d_i = d_c * g * i * (1 - i)
-    d_f = d_c * c * f * (1 - f)
-    by_before = d_c * f
+    real, own = channel < inner, at < channels
+    w_i, b_i = _gate(matrix, bias, 0, channel, at, own, channels, real)
+    w_f, b_f = _gate(matrix, bias, 1, channel, at, own, channels, real)
+    w_g, b_g = _gate(matrix, bias, 2, channel, at, own, channels, real)
+    w_o, b_o = _gate(matrix, bias, 3, channel, at, own, channels, real)
+    p_i = _peep(peephole, 0, at, own, channels, PEEPHOLE)
+    p_f = _peep(peephole, 1, at, own, channels, PEEPHOLE)
+    p_o = _peep(peephole, 2, at, own, channels, PEEPHOLE)
+    ones, none = tl.full((SMALLEST, PIXELS), 1, a.dtype.element_ty), tl.zeros((LANES, CHANNELS), tl.float32)
+    by_w_i, by_w_f, by_w_g, by_w_o = none, none, none, none
+    none = tl.zeros((SMALLEST, CHANNELS), tl.float32)
+    by_b_i, by_b_f, by_b_g, by_b_o = none, none, none, none
+    none = tl.zeros((CHANNELS,), tl.float32)
+    by_p_i, by_p_f, by_p_o = none, none, none
+    for start in range(tl.program_id(0) * PIXELS, pixels, tl.num_programs(0) * PIXELS):
+        pixel = start + tl.arange(0, PIXELS)
+        inside, row = pixel < pixels, (image * pixels + pixel)[:, None]
+        there, narrow = inside[:, None] & own[None, :], inside[:, None] & real[None, :]
+        activated = tl.load(a + row * inner + channel[None, :], mask=narrow, other=0)
+        v = _excited(activated, excitation + image * inner, channel, real, EXCITED)
+        place = row * channels + at[None, :]
+        c = tl.load(before + place, mask=there, other=0).to(tl.float32)
+        d_h = tl.load(d_hidden + place, mask=there, other=0).to(tl.float32)
+        i = _sigmoid(tl.dot(v, w_i, input_precision=PRECISION) + b_i + p_i * c)
+        f = _sigmoid(tl.dot(v, w_f, input_precision=PRECISION) + b_f + p_f * c)
+        s = _sigmoid(tl.dot(v, w_g, input_precision=PRECISION) + b_g)
+        o = _sigmoid(tl.dot(v, w_o, input_precision=PRECISION) + b_o + p_o * c)
+        g = 1 - 2 * s
+        tanh_c = _tanh(f * c + i * g)
+        d_c = tl.load(d_cell + place, mask=there, other=0) + d_h * o * (1 - tanh_c * tanh_c)
+        d_o = d_h * tanh_c * o * (1 - o)
+        d_i = d_c * g * i * (1 - i)
+        d_f = d_c * c * f * (1 - f)
+        d_g = -2 * d_c * i * s * (1 - s)
+        tl.store(d_cell + place, d_c * f + p_i * d_i + p_f * d_f + p_o * d_o, mask=there)
+        if PEEPHOLE:
+            by_p_i += tl.sum(d_i * c, 0)
+            by_p_f += tl.sum(d_f * c, 0)
+            by_p_o += tl.sum(d_o * c, 0)
+        z_i, z_f, z_g, z_o = d_i.to(v.dtype), d_f.to(v.dtype), d_g.to(v.dtype), d_o.to(v.dtype)
+        total = tl.dot(z_i, tl.trans(w_i), input_precision=PRECISION)
+        total = tl.dot(z_f, tl.trans(w_f), total, input_precision=PRECISION)
+        total = tl.dot(z_g, tl.trans(w_g), total, input_precision=PRECISION)
+        total = tl.dot(z_o, tl.trans(w_o), total, input_precision=PRECISION)
+        part = d_v + tl.program_id(1).to(tl.int64) * tl.num_programs(2) * pixels * inner
+        tl.store(part + row * inner + channel[None, :], total.to(d_v.dtype.element_ty), mask=narrow)
+        turned = tl.trans(v)
+        by_w_i = tl.dot(turned, z_i, by_w_i, input_precision=PRECISION)
+        by_w_f = tl.dot(turned, z_f, by_w_f, input_precision=PRECISION)
+        by_w_g = tl.dot(turned, z_g, by_w_g, input_precision=PRECISION)
+        by_w_o = tl.dot(turned, z_o, by_w_o, input_precision=PRECISION)
+        by_b_i = tl.dot(ones, z_i, by_b_i, input_precision=PRECISION)
+        by_b_f = tl.dot(ones, z_f, by_b_f, input_precision=PRECISION)
+        by_b_g = tl.dot(ones, z_g, by_b_g, input_precision=PRECISION)
+        by_b_o = tl.dot(ones, z_o, by_b_o, input_precision=PRECISION)
+    program = image * tl.num_programs(0) + tl.program_id(0)
+    to_w = totals + program * (inner + 1) * 4 * channels
+    _add_gate(to_w, 0, by_w_i, by_b_i, channel, at, real, own, inner, channels)
+    _add_gate(to_w, 1, by_w_f, by_b_f, channel, at, real, own, inner, channels)
+    _add_gate(to_w, 2, by_w_g, by_b_g, channel, at, real, own, inner, channels)
+    _add_gate(to_w, 3, by_w_o, by_b_o, channel, at, real, own, inner, channels)
     if PEEPHOLE:
-        by_before += _peep(peephole, 0, at, own, channels, PEEPHOLE) * d_i
-        by_before += _peep(peephole, 1, at, own, channels, PEEPHOLE) * d_f
-        by_before += _peep(peephole, 2, at, own, channels, PEEPHOLE) * d_o
-        to_sum = totals + (image * tl.num_programs(0) + block) * 3 * channels + at
-        _add_to(to_sum, 0, tl.sum(d_i * c, 0), own)
-        _add_to(to_sum, channels, tl.sum(d_f * c, 0), own)
-        _add_to(to_sum, 2 * channels, tl.sum(d_o * c, 0), own)
-    tl.store(d_cell + place, by_before, mask=there)
-    to_z = d_z + (image * pixels + pixel)[:, None] * (4 * channels) + at[None, :]
-    tl.store(to_z, d_i.to(d_z.dtype.element_ty), mask=there)
-    tl.store(to_z + channels, d_f.to(d_z.dtype.element_ty), mask=there)
-    tl.store(to_z + 2 * channels, (-2 * d_c * i * s * (1 - s)).to(d_z.dtype.element_ty), mask=there)
-    tl.store(to_z + 3 * channels, d_o.to(d_z.dtype.element_ty), mask=there)
+        to_p = peephole_totals + program * 3 * channels + at
+        _add_to(to_p, 0, by_p_i, own)
+        _add_to(to_p, channels, by_p_f, own)
+        _add_to(to_p, 2 * channels, by_p_o, own)
 
 
 @triton.jit
-def gather(a, excitation, matrix, d_z, v, v_stride, d_v, sums, pixels, inner, gates,
-           EXCITED: tl.constexpr, PRECISION: tl.constexpr,
-           PIXELS: tl.constexpr, LANES: tl.constexpr, CHANNELS: tl.constexpr):  # fmt: skip
-    """Write V, in rows of `v_stride`, and the derivative by it; `sums` is that by e, a row a block."""
+def _add_gate(totals, number, by_weight, by_bias, row, at, real, own, inner, channels):
+    """Add the derivatives by one gate's weights and bias; rows of that by the bias are all the same."""
+    at += number * channels
+    _add_to(totals, row[:, None] * (4 * channels) + at[None, :], by_weight, real[:, None] & own[None, :])
+    _add_to(totals, inner * 4 * channels + at, tl.sum(by_bias, 0) / SMALLEST, own)
+
+
+@triton.jit
+def gather(a, d_v, sums, pixels, inner,
+           PARTS: tl.constexpr, PIXELS: tl.constexpr, LANES: tl.constexpr):  # fmt: skip
+    """Add up the parts of the derivative by V, into the first; `sums` is that by e, a row a block."""
     block, image = tl.program_id(0), tl.program_id(1).to(tl.int64)
     pixel, channel = block * PIXELS + tl.arange(0, PIXELS), tl.arange(0, LANES)
     real, inside = channel < inner, pixel < pixels
     total = tl.zeros((PIXELS, LANES), tl.float32)
-    row = (image * pixels + pixel)[:, None]
-    for start in range(0, gates, CHANNELS):
-        at = start + tl.arange(0, CHANNELS)
-        own = at < gates
-        d = tl.load(d_z + row * gates + at[None, :], mask=inside[:, None] & own[None, :], other=0)
-        weight = tl.load(
-            matrix + channel[None, :] * gates + at[:, None], mask=real[None, :] & own[:, None], other=0
-        )
-        total += tl.dot(d, weight, input_precision=PRECISION)
-    where, there = row * inner + channel[None, :], inside[:, None] & real[None, :]
-    tl.store(d_v + where, total.to(d_v.dtype.element_ty), mask=there)
-    activated = tl.load(a + where, mask=there, other=0)
-    excited = _excited(activated, excitation + image * inner, channel, real, EXCITED)
-    tl.store(v + row * v_stride + channel[None, :], excited, mask=there)
-    if EXCITED:
-        part = tl.sum(total * activated.to(tl.float32), 0)
-        tl.store(sums + (image * tl.num_programs(0) + block) * inner + channel, part, mask=real)
+    where, there = (
+        (image * pixels + pixel)[:, None] * inner + channel[None, :],
+        inside[:, None] & real[None, :],
+    )
+    size = tl.num_programs(1).to(tl.int64) * pixels * inner
+    for part in tl.static_range(PARTS):
+        total += tl.load(d_v + part * size + where, mask=there, other=0).to(tl.float32)
+    if PARTS > 1:
+        tl.store(d_v + where, total.to(d_v.dtype.element_ty), mask=there)
+    activated = tl.load(a + where, mask=there, other=0).to(tl.float32)
+    tl.store(
+        sums + (image * tl.num_programs(0) + block) * inner + channel, tl.sum(total * activated, 0), mask=real
+    )
 
 
 @triton.jit
@@ -311,7 +359,7 @@ def blend_back(u, u_stride, kernel, places, norm, norm_bias, share, excitation, 
         d *= tl.load(excitation + image * inner + channel, mask=real, other=0)[None, :]
         by_mean = tl.load(d_mean + image * inner + channel, mask=real, other=0)
         d += by_mean[None, :] * tl.load(share + pixel, mask=pixel < pixels, other=0)[:, None]
-    bent = tl.sigmoid(y)
+    bent = _sigmoid(y)
     d *= bent * (1 + y * (1 - bent))
     if NORMED:
         row = (image * tl.num_programs(0) + block) * 2 * inner
@@ -375,16 +423,16 @@ def kernel_back(u, u_stride, d_m, places, totals, height, width, inner, blocks, 
 
 
 @triton.jit
-def project(h, matrix, bias, projected, rstd, h_stride, pixels, width, channels,
+def project(h, matrix, bias, kept, projected, rstd, h_stride, pixels, width, channels,
             PRECISION: tl.constexpr, PIXELS: tl.constexpr, LANES: tl.constexpr, CHANNELS: tl.constexpr):  # fmt: skip
-    """Write [q, k, v] = r (h - mean) W + b, `(images, pixels, 3 D)`, and r; columns of W sum to zero."""
+    """Write [q, k, v] = r (h - mean) W + b, `(images, pixels, 3 D)`, r and h; columns of W sum to zero."""
     image, pixel = tl.program_id(1).to(tl.int64), tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     at, column = tl.arange(0, CHANNELS), tl.arange(0, LANES)
     inside, own, real = pixel < pixels, at < channels, column < width
     there = inside[:, None] & own[None, :]
-    value = tl.load(
-        h + image * h_stride + pixel.to(tl.int64)[:, None] * channels + at[None, :], mask=there, other=0
-    )
+    place = pixel.to(tl.int64)[:, None] * channels + at[None, :]
+    value = tl.load(h + image * h_stride + place, mask=there, other=0)
+    tl.store(kept + image * pixels * channels + place, value, mask=there)
     _, r = _normalised(value.to(tl.float32), own, channels, True)
     tl.store(rstd + image * pixels + pixel[:, None], r, mask=inside[:, None])
     for part in tl.static_range(3):
