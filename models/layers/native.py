@@ -58,17 +58,19 @@ class Passes(NamedTuple):
     sweep: type[ctypes.Structure]
 
 
-def passes(dtype: torch.dtype, threads: int, channels: int = 0) -> Passes | None:
+def passes(dtype: torch.dtype, threads: int, inner: int = 0, channels: int = 0) -> Passes | None:
     """Return the passes for a type, compiled if need be; None where there are none for so many threads.
 
-    Where so many `channels` leave half of the longest vectors empty, they are for vectors of half the length.
+    Where C_b (`inner`) leaves half of the longest vectors empty, they are for vectors of half the length; along F
+    (`channels`) for whole ones all the same, if it is a multiple.
     """
     if os.environ.get(SWITCH) == "0" or (threads > 1 and pool().parallel is None):
         return None
     found = _load(dtype)
-    if found is None or found.vector_bytes != LONGEST or not 0 < channels % found.lanes <= found.lanes // 2:
+    if found is None or found.vector_bytes != LONGEST or not 0 < inner % found.lanes <= found.lanes // 2:
         return found
-    return _load(dtype, f"-DVECTOR_BYTES={LONGEST // 2}") or found
+    wide = [] if channels % found.lanes else [f"-DWIDE_BYTES={LONGEST}"]
+    return _load(dtype, f"-DVECTOR_BYTES={LONGEST // 2}", *wide) or found
 
 
 @cache

@@ -30,7 +30,8 @@ def obstacle_of_minimal(layer: FAMinConv, x: Tensor, state: FAMinConvState | Non
         return "scan is not 'linear'"
     inner = layer.project.out_features
     found = _obstacle(layer, inner, [x, *(() if state is None else (state.hidden,))])
-    if found is None and (x.is_cuda or native.passes(x.dtype, torch.get_num_threads(), inner) is None):
+    sizes = torch.get_num_threads(), inner, layer.hidden_channels
+    if found is None and (x.is_cuda or native.passes(x.dtype, *sizes) is None):
         return "there are no compiled passes"
     return found
 

@@ -238,7 +238,8 @@ def _passes(weights: Weights) -> native.Passes | None:
     """Return the passes compiled from C, or None where there are none: then torch's operations do the same."""
     if gpu.serves(weights.core.x):
         return None
-    return native.passes(weights.core.x.dtype, torch.get_num_threads(), weights.core.from_x.shape[1])
+    core, threads = weights.core, torch.get_num_threads()
+    return native.passes(core.x.dtype, threads, core.from_x.shape[1], core.hidden.shape[-1])
 
 
 def _forward(

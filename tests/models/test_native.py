@@ -69,12 +69,13 @@ def test_it_is_compiled_once_and_found_again(fresh: Path, monkeypatch: pytest.Mo
     assert [path.stat().st_mtime_ns for path in fresh.iterdir()] == [written]
 
 
-@pytest.mark.parametrize(("channels", "share"), [(0, 1), (8, 2), (9, 1), (16, 1), (20, 2), (32, 1)])
-def test_channels_that_do_not_fill_long_vectors_get_shorter_ones(channels: int, share: int):
+@pytest.mark.parametrize(("inner", "share"), [(0, 1), (8, 2), (9, 1), (16, 1), (20, 2), (32, 1)])
+@pytest.mark.parametrize("channels", [12, 32])
+def test_a_bottleneck_that_does_not_fill_long_vectors_gets_shorter_ones(inner: int, share: int, channels: int):
     longest = native.passes(DTYPE, 1)
     if longest is None or longest.vector_bytes != native.LONGEST:
         pytest.skip("this machine has no vectors of 64 bytes")
-    found = native.passes(DTYPE, 1, channels)
+    found = native.passes(DTYPE, 1, inner, channels)
     assert found is not None
     assert found.vector_bytes == found.lanes * 4 == native.LONGEST // share
 

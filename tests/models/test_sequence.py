@@ -51,10 +51,10 @@ def _passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.skip("there are no compiled passes here")
 
 
-def pair(**options: Any) -> tuple[FAConvLSTM, FAConvLSTM]:
+def pair(channels: int = F, **options: Any) -> tuple[FAConvLSTM, FAConvLSTM]:
     """A layer on the fast path and the same on the plain one, in float64, away from its start."""
-    fast = shake(build("faconvlstm", C, F, path="fast", **options).double())
-    plain = build("faconvlstm", C, F, path="plain", **options).double()
+    fast = shake(build("faconvlstm", C, channels, path="fast", **options).double())
+    plain = build("faconvlstm", C, channels, path="plain", **options).double()
     plain.load_state_dict(fast.state_dict())
     return fast, plain
 
@@ -93,6 +93,12 @@ def test_any_batch_length_and_grid(shape: tuple[int, ...]):
     batch, length, height, width = shape
     x = torch.randn(batch, length, C, height, width, dtype=torch.float64, requires_grad=True)
     assert_equal({"attention_tokens": 3}, x, None)
+
+
+@pytest.mark.parametrize("channels", [6, 12, 20, 36, 40, 64])
+def test_rows_that_fill_vectors_and_rows_that_do_not(channels: int):
+    x = torch.randn(2, 3, C, HEIGHT, WIDTH, dtype=torch.float64, requires_grad=True)
+    assert_equal({"channels": channels, "attention_every": 2}, x, None)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 90, 200, 10**6])

@@ -11,7 +11,7 @@
 static void cell_part(const Plan *p, const void *step, const void *unused, int64_t part) {
     (void)unused;
     const Step *s = step;
-    int64_t F = p->channels, FP = PADDED(F), I = p->inner, IP = PADDED(I), Z = PADDED(4 * F);
+    int64_t F = p->channels, FP = PADDED(F), I = p->inner, IP = inner_padded(p), Z = PADDED(4 * F);
     REAL *room = (REAL *)p->rooms + part * p->room;
     REAL *v = take(&room, p->block * IP), *z = take(&room, p->block * Z);
     const REAL *matrix = p->matrix, *peephole = p->peephole;
@@ -41,7 +41,7 @@ static void cell_part(const Plan *p, const void *step, const void *unused, int64
 static void hidden_part(const Plan *p, const void *step, const void *unused, int64_t part) {
     (void)unused;
     const Step *s = step;
-    int64_t F = p->channels, FP = PADDED(F), I = p->inner, IP = PADDED(I), Z = PADDED(4 * F);
+    int64_t F = p->channels, FP = PADDED(F), I = p->inner, IP = inner_padded(p), Z = PADDED(4 * F);
     REAL *room = (REAL *)p->rooms + part * p->room;
     REAL *v = take(&room, p->block * IP), *z = take(&room, p->block * FP);
     const REAL *matrix = (const REAL *)p->matrix + 3 * F, *peephole = (const REAL *)p->peephole + 2 * FP;
@@ -66,7 +66,7 @@ INLINE void d_hidden(const Plan *p, const Step *s, Block b, REAL *d, int64_t ldd
     int64_t F = p->channels, FP = PADDED(F), I = p->inner;
     const REAL *given = s->d_hidden ? s->d_hidden + b.image * s->d_image + b.start * s->d_pixel : NULL;
     if (!given) memset(d, 0, b.count * ldd * sizeof(REAL));
-    else if (s->d_channel == 1) rows(b.count, F, given, s->d_pixel, d, ldd, NULL);
+    else if (s->d_channel == 1) copy_rows(b.count, F, given, s->d_pixel, d, ldd, NULL);
     else
         for (int64_t c = 0; c < F; c++)
             for (int64_t i = 0; i < b.count; i++) d[i * ldd + c] = given[i * s->d_pixel + c * s->d_channel];
@@ -87,7 +87,7 @@ static void gather_part(const Plan *p, const void *step, const void *unused, int
     REAL *room = (REAL *)p->rooms + part * p->room, *d = take(&room, p->block * FP);
     FOR_BLOCKS(b) {
         d_hidden(p, s, b, d, FP);
-        rows(b.count, F, d, FP, s->d_refined + (b.image * p->height * p->width + b.start) * F, F, NULL);
+        copy_rows(b.count, F, d, FP, s->d_refined + (b.image * p->height * p->width + b.start) * F, F, NULL);
     }
 }
 
@@ -134,7 +134,7 @@ INLINE void gates_back(const Plan *p, int64_t count, const REAL *before, const R
 static void uncell_part(const Plan *p, const void *step, const void *unused, int64_t part) {
     (void)unused;
     const Step *s = step;
-    int64_t F = p->channels, FP = PADDED(F), I = p->inner, IP = PADDED(I), Z = PADDED(4 * F);
+    int64_t F = p->channels, FP = PADDED(F), I = p->inner, IP = inner_padded(p), Z = PADDED(4 * F);
     REAL *room = (REAL *)p->rooms + part * p->room;
     REAL *a = take(&room, p->block * IP), *v = take(&room, p->block * IP);
     REAL *z = take(&room, p->block * Z), *dh = take(&room, p->block * FP), *dv = take(&room, p->block * IP);
@@ -149,13 +149,8 @@ static void uncell_part(const Plan *p, const void *step, const void *unused, int
         d_hidden(p, s, b, dh, FP);
         gates_back(p, b.count, s->before + pixel * F, s->cell + pixel * F, dh,
                          s->d_cell + pixel * F, z, d_peephole, d_matrix + I * Z);
-        product(b.count, IP, 4 * F, z, Z, p->to_v, IP, dv, IP, 0, NULL);
         turned_product(b.count, I, Z, v, IP, z, Z, d_matrix, Z);
-        rows(b.count, I, dv, IP, s->d_v + pixel * I, I, NULL);
-        for (int64_t c = 0; c < IP; c += LANES) {
-            vec total = load(sums + b.image * IP + c);
-            for (int64_t i = 0; i < b.count; i++) total += load(dv + i * IP + c) * load(a + i * IP + c);
-            store(sums + b.image * IP + c, total);
-        }
+        v_back(p, s, b, z, Z, 4 * F, dv);
+        add_excited(p, b, dv, a, sums);
     }
 }

@@ -40,7 +40,7 @@ INLINE void centre(const Lines *l, Sizes z, const REAL *h, Line *w) {
         REAL *to = w->centred + n * z.FP;
         vec total = all(0), square = all(0);
         for (int64_t c = 0; c < z.F; c += LANES) total += load_some(from + c, z.F - c);
-        vec mean = sum(total) / (REAL)z.F;
+        vec mean = sum(total) * (1 / (REAL)z.F);
         for (int64_t c = 0; c < z.F; c += LANES) {
             vec x = load_some(from + c, z.F - c) - mean;
             store(to + c, x);
@@ -61,9 +61,9 @@ typedef struct {
 
 INLINE Side side_of(Sizes z, const Line *w, int64_t column, int64_t head) {
     if (z.d % LANES == 0) return (Side){w->means + column + head * z.d, z.D2, z.d, head * z.d, 0};
+    memset(w->own, 0, z.M * z.DP * sizeof(REAL));
     for (int64_t m = 0; m < z.M; m++)
-        for (int64_t k = 0; k < z.DP; k++)
-            w->own[m * z.DP + k] = k / z.d == head ? w->means[m * z.D2 + column + k] : 0;
+        for (int64_t k = head * z.d; k < (head + 1) * z.d; k++) w->own[m * z.DP + k] = w->means[m * z.D2 + column + k];
     return (Side){w->own, z.DP, z.DP, 0, head > 0};
 }
 
@@ -177,7 +177,7 @@ static void attention_back(const Lines *l, Sizes z, int64_t line, Line *w, const
             memset(more, 0, z.M * PADDED(z.d) * sizeof(REAL));
             if (column) turned_product(z.N, z.M, PADDED(z.d), attention, z.MP, d_part, z.DP, more, PADDED(z.d));
             else turned_product(z.N, z.M, PADDED(z.d), d_logits, z.MP, query, z.D3, more, PADDED(z.d));
-            rows(z.M, z.d, more, PADDED(z.d), d_means + column + head * z.d, z.D2, NULL);
+            copy_rows(z.M, z.d, more, PADDED(z.d), d_means + column + head * z.d, z.D2, NULL);
         }
     }
     for (int64_t n = 0; n < z.N; n++)
@@ -205,7 +205,7 @@ static void unlines_part(const Plan *p, const void *step, const void *given, int
     FOR_LINES(at) {
         REAL *d = s->d_refined + line_start(l, at, whole);
         look(l, z, at % l->lines, s->refined + line_start(l, at, s->refined_stride), &w);
-        rows(z.N, z.F, d, l->pixel_stride * z.F, w.out, z.FP, NULL);
+        copy_rows(z.N, z.F, d, l->pixel_stride * z.F, w.out, z.FP, NULL);
         turned_product(z.N, z.D, z.FP, w.attended, z.DP, w.out, z.FP, d_output, z.FP);
         product(z.N, z.DP, z.F, w.out, z.FP, l->from_output, z.DP, d_attended, z.DP, 0, NULL);
         attention_back(l, z, at % l->lines, &w, d_attended, d_projected, d_means, d_logits, more, d_bias);
@@ -226,6 +226,6 @@ static void unlines_part(const Plan *p, const void *step, const void *given, int
         }
         turned_product(z.N, z.F, z.D3, w.centred, z.FP, d_projected, z.D3, d_project, z.D3);
         product(z.N, z.FP, 3 * z.D, d_projected, z.D3, l->from_project, z.FP, w.out, z.FP, 1, NULL);
-        rows(z.N, z.F, w.out, z.FP, d, l->pixel_stride * z.F, NULL);
+        copy_rows(z.N, z.F, w.out, z.FP, d, l->pixel_stride * z.F, NULL);
     }
 }

@@ -3,6 +3,16 @@
    All branches are one list of taps: M(x) = sum_taps K(tap) U(x + tap). Bands of rows are copied with what lies beyond
    their borders, so that no tap has to ask where it is. */
 
+/* Take n numbers of a thread's room. */
+INLINE REAL *take(REAL **room, int64_t n) {
+    REAL *taken = *room;
+    *room += (n + 31) / 16 * 16; /* one vector more, so that a last whole vector may be read */
+    return taken;
+}
+
+/* C_b filled up to whole vectors. */
+INLINE int64_t inner_padded(const Plan *p) { return PADDED(p->inner); }
+
 /* What one step reads and writes, of some images; maps are (B, H, W, .) without gaps but where there is a stride. */
 typedef struct {
     const REAL *x;                           /* X_t */
@@ -39,15 +49,6 @@ INLINE Block block_at(const Plan *p, int64_t number) {
     for (int64_t at = begin(p, blocks(p), part), end = begin(p, blocks(p), part + 1); at < end; at++) \
         for (Block b = block_at(p, at), *once = &b; once; once = NULL)
 
-/* Copy rows of n numbers, padded or not. */
-INLINE void rows(int64_t P, int64_t n, const REAL *from, int64_t ldf, REAL *to, int64_t ldt, const REAL *factor) {
-    for (int64_t i = 0; i < P; i++)
-        for (int64_t c = 0; c < n; c += LANES) {
-            vec x = load_some(from + i * ldf + c, n - c);
-            store_some(to + i * ldt + c, factor ? x * factor[i] : x, n - c);
-        }
-}
-
 /* X_t of some pixels as rows of C. */
 INLINE void pixels_of_x(const Plan *p, const Step *s, int64_t image, int64_t first, int64_t count, REAL *to) {
     const REAL *x = s->x + image * s->x_stride + first * s->x_pixel;
@@ -69,7 +70,7 @@ static void project_part(const Plan *p, const void *step, const void *unused, in
         else if (h)
             for (int64_t i = 0; i < b.count; i++)
                 for (int64_t c = 0; c < I; c += LANES) store(u + i * IP + c, load(u + i * IP + c) + load_some(h + i * F + c, I - c));
-        rows(b.count, I, u, IP, s->u + (b.image * p->height * p->width + b.start) * I, I,
+        copy_rows(b.count, I, u, IP, s->u + (b.image * p->height * p->width + b.start) * I, I,
              p->seen ? (const REAL *)p->seen + b.start : NULL);
     }
 }
@@ -140,7 +141,7 @@ INLINE REAL normalise(const Plan *p, REAL *m) {
     const REAL *present = p->present;
     vec total = all(0), square = all(0);
     for (int64_t c = 0; c < IP; c += LANES) total += load(m + c);
-    vec mean = sum(total) / (REAL)I;
+    vec mean = sum(total) * (1 / (REAL)I);
     for (int64_t c = 0; c < IP; c += LANES) {
         vec x = (load(m + c) - mean) * load(present + c);
         square += x * x;
@@ -173,7 +174,7 @@ static void mix_part(const Plan *p, const void *step, const void *unused, int64_
             REAL *to = s->y + (image * pixels + y * W) * I, *rstd = s->rstd + image * pixels + y * W;
             if (p->normed)
                 for (int64_t x = 0; x < W; x++) rstd[x] = normalise(p, m + x * IP);
-            rows(W, I, m, IP, to, I, NULL);
+            copy_rows(W, I, m, IP, to, I, NULL);
             if (!p->squeezed) continue;
             for (int64_t c = 0; c < IP; c += LANES) {
                 vec total = load(sums + image * IP + c);
@@ -231,7 +232,24 @@ static void blend_part(const Plan *p, const void *step, const void *unused, int6
     REAL *room = (REAL *)p->rooms + part * p->room, *v = take(&room, p->block * IP);
     FOR_BLOCKS(b) {
         blend(p, s, b, NULL, v);
-        rows(b.count, I, v, IP, s->v + (b.image * p->height * p->width + b.start) * I, I, NULL);
+        copy_rows(b.count, I, v, IP, s->v + (b.image * p->height * p->width + b.start) * I, I, NULL);
+    }
+}
+
+/* dV of a block from that by what V is multiplied to: into (count, C_b padded) and into the map. */
+INLINE void v_back(const Plan *p, const Step *s, Block b, const REAL *d_z, int64_t Z, int64_t gates, REAL *d_v) {
+    int64_t I = p->inner, IP = PADDED(I);
+    product(b.count, IP, gates, d_z, Z, p->to_v, IP, d_v, IP, 0, NULL);
+    copy_rows(b.count, I, d_v, IP, s->d_v + (b.image * p->height * p->width + b.start) * I, I, NULL);
+}
+
+/* Add the sum of dV a over a block, both (count, C_b padded). */
+INLINE void add_excited(const Plan *p, Block b, const REAL *d_v, const REAL *a, REAL *sums) {
+    int64_t IP = PADDED(p->inner);
+    for (int64_t c = 0; c < IP; c += LANES) {
+        vec total = load(sums + b.image * IP + c);
+        for (int64_t i = 0; i < b.count; i++) total += load(d_v + i * IP + c) * load(a + i * IP + c);
+        store(sums + b.image * IP + c, total);
     }
 }
 
@@ -316,7 +334,7 @@ static void unmix_part(const Plan *p, const void *step, const void *unused, int6
                 store(g + c, d_z);
             }
             REAL rstd = p->normed ? s->rstd[b.image * pixels + i] : 1;
-            vec mean = p->normed ? sum(total) / (REAL)I : all(0), slope = p->normed ? sum(along) / (REAL)I : all(0);
+            vec mean = p->normed ? sum(total) * (1 / (REAL)I) : all(0), slope = p->normed ? sum(along) * (1 / (REAL)I) : all(0);
             for (int64_t c = 0; c < IP; c += LANES)
                 store_some(d + c, (load(g + c) - mean - load_some(y + c, I - c) * slope) * rstd, I - c);
         }
@@ -372,8 +390,8 @@ static void untap_part(const Plan *p, const void *step, const void *unused, int6
             for (k = 0; k + 8 <= p->taps; k += 8) kernel_back(8, W, I, IP, u, at, offset + k, d_kernel + k * IP);
             for (; k < p->taps; k++) kernel_back(1, W, I, IP, u, at, offset + k, d_kernel + k * IP);
             row_of_taps(p, offset, at, m);
-            if (p->seen) rows(W, I, m, IP, m, IP, (const REAL *)p->seen + y * W);
-            rows(W, I, m, IP, s->d_u + (image * pixels + y * W) * I, I, NULL);
+            if (p->seen) copy_rows(W, I, m, IP, m, IP, (const REAL *)p->seen + y * W);
+            copy_rows(W, I, m, IP, s->d_u + (image * pixels + y * W) * I, I, NULL);
             if (p->from_hidden) {
                 const REAL *h = s->hidden_before + image * s->hidden_before_stride + y * W * F;
                 turned_product(W, F, IP, h, F, m, IP, (REAL *)p->d_from_hidden + part * F * IP, IP);

@@ -121,7 +121,11 @@ static const float TERM[] = {8.3125202534e-3f, 4.1890156909e-2f, 1.6667114649e-1
 
 #include "vectors.h"
 #include "mixing.h"
-#include "cell.h"
 #include "lines.h"
+
+int64_t vector_bytes(void) { return VECTOR_BYTES; }
+
+#include "wide.h"
+#include "cell.h"
 #include "sweep.h"
 #include "steps.h"

@@ -4,7 +4,7 @@
 
 /* Choose the sizes of blocks and bands, and tell the room that a thread needs; lines may be null. */
 void prepare(Plan *p, const Lines *rows, const Lines *columns) {
-    int64_t F = p->channels, FP = PADDED(F), IP = PADDED(p->inner), Z = PADDED(4 * F), R = p->reach;
+    int64_t F = p->channels, FP = PADDED(F), IP = inner_padded(p), Z = PADDED(4 * F), R = p->reach;
     int64_t row = (p->width + 2 * R) * IP, fit = 24576 / (int64_t)(sizeof(REAL) * Z) / 12 * 12;
     p->block = LARGEST(12, fit);
     int64_t bands = (p->threads + p->batch - 1) / p->batch; /* of an image, so that every thread has one */
@@ -28,7 +28,7 @@ void prepare(Plan *p, const Lines *rows, const Lines *columns) {
 
 /* Step t of the images from `image` on, of as many as the Plan has. */
 static Step step_at(const Plan *p, const Sequence *q, int64_t t, int64_t image) {
-    int64_t P = p->height * p->width, F = p->channels, I = p->inner, IP = PADDED(I), T = q->length;
+    int64_t P = p->height * p->width, F = p->channels, I = p->inner, IP = inner_padded(p), T = q->length;
     int64_t kept = t % q->kept * q->batch + image;
     int64_t of_x = image * q->x_image + t * q->x_step, of_h = (image * T + t) * P * F;
     Step s = {
@@ -183,5 +183,3 @@ void backward(const Plan *p, const Sequence *q) {
 void remember(const Plan *p, const Sweep *m) { in_parts(p, m, NULL, remember_part); }
 
 void remember_back(const Plan *p, const Sweep *m) { in_parts(p, m, NULL, remember_back_part); }
-
-int64_t vector_bytes(void) { return VECTOR_BYTES; }

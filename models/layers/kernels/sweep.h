@@ -143,7 +143,7 @@ INLINE void remember_pixels_back(const int kind, int64_t count, int64_t F, REAL 
 static void step_back_part(const Plan *p, const void *step, const void *unused, int64_t part) {
     (void)unused;
     const Step *s = step;
-    int64_t F = p->channels, FP = PADDED(F), I = p->inner, IP = PADDED(I), Z = PADDED(2 * F);
+    int64_t F = p->channels, FP = PADDED(F), I = p->inner, IP = inner_padded(p), Z = PADDED(2 * F);
     REAL *room = (REAL *)p->rooms + part * p->room;
     REAL *z = take(&room, p->block * Z), *dv = take(&room, p->block * IP), *dh = take(&room, p->block * FP);
     const REAL *matrix = p->matrix;
@@ -156,8 +156,7 @@ static void step_back_part(const Plan *p, const void *step, const void *unused, 
         product(b.count, Z, I, v, I, matrix, Z, z, Z, 0, matrix + I * Z);
         OF_CANDIDATE(p, remember_pixels_back, b.count, F, z, Z, before, dh, FP, s->d_cell + pixel * F,
                      d_matrix + I * Z)
-        product(b.count, IP, 2 * F, z, Z, p->to_v, IP, dv, IP, 0, NULL);
         turned_product(b.count, I, Z, v, I, z, Z, d_matrix, Z);
-        rows(b.count, I, dv, IP, s->d_v + pixel * I, I, NULL);
+        v_back(p, s, b, z, Z, 2 * F, dv);
     }
 }

@@ -1,4 +1,4 @@
-/* Vectors of LANES numbers, exp, and products of a few pixels with a small matrix. */
+/* Vectors of LANES numbers, exp, and products of a few pixels with a small matrix. wide.h includes it once more. */
 
 typedef REAL vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef REAL uvec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
@@ -11,16 +11,35 @@ INLINE vec load(const REAL *p) { return *(const uvec *)p; }
 INLINE void store(REAL *p, vec x) { *(uvec *)p = x; }
 
 /* The first n numbers, zeros beyond: for the last channels where their number is no multiple of LANES. */
+#if VECTOR_BYTES == 64 && defined(DOUBLE)
+#define FIRST(n) ((__mmask8)(0xffu >> (8 - (n))))
+#define LOAD_FIRST(p, n) (vec) _mm512_maskz_loadu_pd(FIRST(n), p)
+#define STORE_FIRST(p, x, n) _mm512_mask_storeu_pd(p, FIRST(n), (__m512d)(x))
+#elif VECTOR_BYTES == 64
+#define FIRST(n) ((__mmask16)(0xffffu >> (16 - (n))))
+#define LOAD_FIRST(p, n) (vec) _mm512_maskz_loadu_ps(FIRST(n), p)
+#define STORE_FIRST(p, x, n) _mm512_mask_storeu_ps(p, FIRST(n), (__m512)(x))
+#endif
 INLINE vec load_some(const REAL *p, int64_t n) {
     if (n >= LANES) return load(p);
+#ifdef LOAD_FIRST
+    return LOAD_FIRST(p, n);
+#else
     vec x = {0};
     for (int64_t i = 0; i < n; i++) x[i] = p[i];
     return x;
+#endif
 }
 INLINE void store_some(REAL *p, vec x, int64_t n) {
-    if (n >= LANES) store(p, x);
-    else
-        for (int64_t i = 0; i < n; i++) p[i] = x[i];
+    if (n >= LANES) {
+        store(p, x);
+        return;
+    }
+#ifdef STORE_FIRST
+    STORE_FIRST(p, x, n);
+#else
+    for (int64_t i = 0; i < n; i++) p[i] = x[i];
+#endif
 }
 
 /* The numbers of x with each number k changed for number k ^ n. */
@@ -36,10 +55,28 @@ INLINE void store_some(REAL *p, vec x, int64_t n) {
 #define SWAPPED(x, n) __builtin_shufflevector(x, x, 0 ^ n, 1 ^ n)
 #endif
 
-/* x where it is the larger */
+#if VECTOR_BYTES == 64 && defined(DOUBLE)
+#define MAX(x, y) (vec) _mm512_max_pd((__m512d)(x), (__m512d)(y))
+#define MIN(x, y) (vec) _mm512_min_pd((__m512d)(x), (__m512d)(y))
+#elif VECTOR_BYTES == 64
+#define MAX(x, y) (vec) _mm512_max_ps((__m512)(x), (__m512)(y))
+#define MIN(x, y) (vec) _mm512_min_ps((__m512)(x), (__m512)(y))
+#elif VECTOR_BYTES == 32 && defined(DOUBLE)
+#define MAX(x, y) (vec) _mm256_max_pd((__m256d)(x), (__m256d)(y))
+#define MIN(x, y) (vec) _mm256_min_pd((__m256d)(x), (__m256d)(y))
+#elif VECTOR_BYTES == 32
+#define MAX(x, y) (vec) _mm256_max_ps((__m256)(x), (__m256)(y))
+#define MIN(x, y) (vec) _mm256_min_ps((__m256)(x), (__m256)(y))
+#endif
+
+/* x where it is the larger, else y, as max does. */
 INLINE vec larger(vec x, vec y) {
+#ifdef MAX
+    return MAX(x, y);
+#else
     bits above = (bits)(x > y);
     return (vec)(((bits)x & above) | ((bits)y & ~above));
+#endif
 }
 
 /* The sum, and the largest, of all numbers, in every place. */
@@ -68,20 +105,6 @@ INLINE vec most(vec x) {
     return larger(x, SWAPPED(x, 1));
 }
 
-#if VECTOR_BYTES == 64 && defined(DOUBLE)
-#define MAX(x, y) (vec) _mm512_max_pd((__m512d)(x), (__m512d)(y))
-#define MIN(x, y) (vec) _mm512_min_pd((__m512d)(x), (__m512d)(y))
-#elif VECTOR_BYTES == 64
-#define MAX(x, y) (vec) _mm512_max_ps((__m512)(x), (__m512)(y))
-#define MIN(x, y) (vec) _mm512_min_ps((__m512)(x), (__m512)(y))
-#elif VECTOR_BYTES == 32 && defined(DOUBLE)
-#define MAX(x, y) (vec) _mm256_max_pd((__m256d)(x), (__m256d)(y))
-#define MIN(x, y) (vec) _mm256_min_pd((__m256d)(x), (__m256d)(y))
-#elif VECTOR_BYTES == 32
-#define MAX(x, y) (vec) _mm256_max_ps((__m256)(x), (__m256)(y))
-#define MIN(x, y) (vec) _mm256_min_ps((__m256)(x), (__m256)(y))
-#endif
-
 /* low <= x <= high; what is not a number stays so, as the second operand of max and min does. */
 INLINE vec clamp(vec x, REAL low, REAL high) {
 #ifdef MAX
@@ -108,6 +131,15 @@ INLINE vec exponential(vec x, REAL low, REAL high) {
 /* For sig and tanh, whose products of two such values must not overflow; sig(40) is 1 to 4e-18. */
 #define expo(x) exponential(x, -40, 40)
 INLINE vec sig(vec x) { return 1 / (1 + expo(-x)); }
+
+/* Copy rows of n numbers, padded or not. */
+INLINE void copy_rows(int64_t P, int64_t n, const REAL *from, int64_t ldf, REAL *to, int64_t ldt, const REAL *factor) {
+    for (int64_t i = 0; i < P; i++)
+        for (int64_t c = 0; c < n; c += LANES) {
+            vec x = load_some(from + i * ldf + c, n - c);
+            store_some(to + i * ldt + c, factor ? x * factor[i] : x, n - c);
+        }
+}
 
 /* Z (+)= A B for MP pixels and NV vectors of columns: Z (MP, NV LANES), A (MP, K), B (K, .). */
 INLINE void tile(const int MP, const int NV, int64_t K, const REAL *a, int64_t lda, const REAL *b, int64_t ldb,
@@ -173,11 +205,4 @@ static __attribute__((noinline)) void turned_product(int64_t P, int64_t K, int64
     if (n == N) return;
     for (k = 0; k + 8 <= K; k += 8) turned_tile(8, 1, P, a + k, lda, z + n, ldz, d + k * ldd + n, ldd);
     for (; k < K; k++) turned_tile(1, 1, P, a + k, lda, z + n, ldz, d + k * ldd + n, ldd);
-}
-
-/* Take n numbers of a thread's room. */
-INLINE REAL *take(REAL **room, int64_t n) {
-    REAL *taken = *room;
-    *room += (n + 31) / 16 * 16; /* one vector more, so that a last whole vector may be read */
-    return taken;
 }
