@@ -60,10 +60,10 @@ def gate_matrix(weight: Tensor, bias: Tensor) -> Tensor:
 
 
 @constant
-def _of_gates(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return `(2, 4F)`: what is added to the bias, and what all is multiplied by."""
+def _of_gates(channels: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """Return what is added to the bias, and what all is multiplied by, `(4F,)` each."""
     rows = torch.tensor([[0, 1, 0, 0], [1, 1, -2, 1]], dtype=dtype, device=device)
-    return rows.repeat_interleave(channels, dim=1)
+    return rows.repeat_interleave(channels, dim=1).unbind()
 
 
 class Cell:

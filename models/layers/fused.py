@@ -18,6 +18,7 @@ from models.layers.blend import Excitation, Norm
 from models.layers.layout import Layout
 from models.layers.lines import LineWeights
 from models.layers.memory import empty
+from models.layers.modes import constant
 
 if TYPE_CHECKING:
     from models.layers.sequence import Plan, Weights
@@ -50,8 +51,6 @@ class _Loop(Layout):
 
     def sequence(self, x: Tensor, hidden_maps: Tensor, kept: Kept, maps: int, **more: Tensor | None) -> Any:
         """Return the structure of the sequence, with room for so many maps that attention refines."""
-        attends = torch.zeros(self.length, dtype=torch.uint8)
-        attends[sorted(self.plan.attending)] = 1
         rows, columns = map(addressof, self.lines) if self.lines else (None, None)
         channels = self.inner if self.minimal else self.channels
         arrays = {
@@ -59,7 +58,7 @@ class _Loop(Layout):
             "first_hidden": self.core.hidden.contiguous(),
             "first_cell": self.core.cell.contiguous(),
             "hidden": hidden_maps,
-            "attends": attends,
+            "attends": _attends(self.plan.attending, self.length),
             "maps": self.map(maps, channels=channels),
             **kept._asdict(),
             **more,
@@ -84,7 +83,7 @@ class Forward(_Loop):
     """The loop forward, which keeps what the derivative needs only where one may follow."""
 
     def __init__(self, plan: Plan, weights: Weights, passes: native.Passes, *, keep: bool) -> None:
-        super().__init__(plan, weights, passes, derivative=False)
+        super().__init__(plan, weights, passes, kept=keep, derivative=False)
         steps, cells = (self.length, self.length) if keep else (1, 2)
         like = self.core.matrix
         self.kept = Kept(
@@ -113,7 +112,7 @@ class Backward(_Loop):
     def __init__(
         self, plan: Plan, weights: Weights, passes: native.Passes, hidden_maps: Tensor, kept: Kept
     ) -> None:
-        super().__init__(plan, weights, passes, derivative=True)
+        super().__init__(plan, weights, passes, kept=True, derivative=True)
         self.hidden_maps, self.kept = hidden_maps, kept
 
     def run(self, d_hidden_maps: Tensor | None, d_last: Tensor | None) -> Weights:
@@ -178,3 +177,9 @@ class Backward(_Loop):
         }
         output_bias = self.total(f"output_bias.{number}")
         return LineWeights(**{**part, "output": torch.cat([part["output"], output_bias[None]])})
+
+
+@constant
+def _attends(attending: frozenset[int], length: int) -> Tensor:
+    """Return 1 for the steps after which attention acts."""
+    return torch.tensor([t in attending for t in range(length)], dtype=torch.uint8)

@@ -65,7 +65,9 @@ def _places(
 class Layout:
     """What the loops forward and backward share: all that C is told but the sequence itself."""
 
-    def __init__(self, plan: Plan, weights: Weights, passes: native.Passes, *, derivative: bool) -> None:
+    def __init__(
+        self, plan: Plan, weights: Weights, passes: native.Passes, *, kept: bool, derivative: bool
+    ) -> None:
         core = weights.core
         self.plan, self.weights, self.core, self.call = plan, weights, core, passes.library
         self.lanes = passes.lanes
@@ -80,7 +82,7 @@ class Layout:
         self.new_line, self.new_sequence = passes.lines, passes.sequence
         self.held: list[Tensor] = []  # while C knows their addresses
         self.totals: dict[str, Tensor] = {}
-        self.derivative = derivative
+        self.keep, self.derivative = kept, derivative
         self.sizes = passes.plan(**self._sizes(), **self._weights())
         self.lines = [
             self._line(line, tokens, columns=columns)
@@ -107,30 +109,34 @@ class Layout:
             "reach": self.taps.reach,
             "pad_mode": PAD_MODES.index(self.plan.pad_mode),
             "normed": self.weights.norm is not None,
+            "kept": self.keep,
             "recurrent": self.plan.candidate is None,
             "candidate": self.plan.candidate or 0,
             **self.team,
         }
 
     def _weights(self) -> dict[str, int | None]:
-        core, one = self.core, self.core.matrix.new_ones(self.inner)
-        norm = self.weights.norm or Norm(one, torch.zeros_like(one))
-        even = one.new_full((self.height, self.width), 1 / self.pixels)
-        peephole = one.new_zeros(3, self.channels) if core.peephole is None else core.peephole
-        seen = None if self.plan.seen is None else self.plan.seen.to(one.dtype).contiguous()
+        core, dtype = self.core, self.core.matrix.dtype
+        one, zero = _filled(1, self.inner, dtype), _filled(0, self.inner, dtype)
+        norm = self.weights.norm or Norm(one, zero)
+        peephole = _filled(0, 3 * self.channels, dtype).view(3, -1) if core.peephole is None else core.peephole
+        seen = None if self.plan.seen is None else self.plan.seen.to(dtype).contiguous()
+        share = _filled(1 / self.pixels, self.pixels, dtype) if self.plan.share is None else self.plan.share
+        matrix = self._padded(core.matrix)
+        if self.channels % self.lanes:  # a row more: a whole vector is read from the last gate's last channels
+            matrix = functional.pad(matrix, (0, 0, 0, 1))
         found = {
             "from_x": self._padded(core.from_x),
             "from_x_bias": self._padded(core.from_x_bias),
             "from_hidden": None if core.from_hidden is None else self._padded(core.from_hidden),
-            # A row more, since a whole vector is read from the last gate's last channels.
-            "matrix": functional.pad(self._padded(core.matrix), (0, 0, 0, 1)),
+            "matrix": matrix,
             "peephole": self._padded(peephole),
             "places": self.taps.places,
             "kernel": self._padded(self.taps.kernel),
             "norm": self._padded(norm.weight),
             "norm_bias": self._padded(norm.bias),
             "present": self._padded(one),
-            "share": even if self.plan.share is None else self.plan.share.contiguous(),
+            "share": share.contiguous(),
             "seen": seen,
         }
         if self.derivative:
@@ -145,7 +151,9 @@ class Layout:
         lines, width = self.width if columns else self.height, weights.project.shape[1] // 3
         absent = None if tokens.absent is None else tokens.absent.to(torch.uint8).contiguous()
         own = len(absent) if absent is not None else 1 if tokens.share is None else len(tokens.share)
-        share = weights.bias.new_ones(own, pixels) if tokens.share is None else tokens.share.sum(1)
+        share = tokens.of_pixel
+        if share is None:
+            share = _filled(1, own * pixels, weights.bias.dtype)
         turned: dict[str, int] = {}
         if self.derivative:
             turned["from_output"] = self.hold(self._padded(weights.output[:-1].T))
@@ -220,6 +228,11 @@ class Layout:
     def map(self, *before: int, channels: int) -> Tensor:
         """Return room for maps `(..., B, H, W, channels)`."""
         return empty((*before, self.batch, self.height, self.width, channels), self.core.matrix)
+
+
+@constant
+def _filled(value: float, count: int, dtype: torch.dtype) -> Tensor:
+    return torch.full((count,), value, dtype=dtype)
 
 
 @constant

@@ -50,6 +50,7 @@ class Tokens(NamedTuple):
     """How pixels make the tokens of their line."""
 
     share: Tensor | None  # (L or 1, M, N), of each pixel in each token; None where every pixel is one
+    of_pixel: Tensor | None  # (L or 1, N), of each pixel in its own token
     absent: Tensor | None  # (L or 1, M), true for tokens with nothing in them; None for none
 
 
@@ -100,17 +101,20 @@ def tokens_of(module: LineAttention, lines: int, pixels: int, like: Tensor) -> T
     """Return the tokens of so many lines of so many pixels."""
     count = pixels if module.tokens is None else min(module.tokens, pixels)
     if module.weight is None:
-        return Tokens(None if count == pixels else _even_share(pixels, count, like.dtype, like.device), None)
+        return _even_tokens(pixels, count, like.dtype, like.device)
     weight = module.weight.to(torch.promote_types(like.dtype, torch.float32)).expand(lines, pixels)
     if count == pixels:
-        return Tokens(None, weight == 0 if module.has_holes else None)
+        return Tokens(None, None, weight == 0 if module.has_holes else None)
     share = _share(weight, count).to(like.dtype)
-    return Tokens(share, share.sum(2) == 0 if module.has_holes else None)
+    return Tokens(share, share.sum(1), share.sum(2) == 0 if module.has_holes else None)
 
 
 @constant
-def _even_share(pixels: int, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return _share(torch.ones(1, pixels, dtype=dtype, device=device), count)
+def _even_tokens(pixels: int, count: int, dtype: torch.dtype, device: torch.device) -> Tokens:
+    if count == pixels:
+        return Tokens(None, None, None)
+    share = _share(torch.ones(1, pixels, dtype=dtype, device=device), count)
+    return Tokens(share, share.sum(1), None)
 
 
 def _share(weight: Tensor, count: int) -> Tensor:
@@ -131,7 +135,7 @@ class Lines:
 
     def __init__(self, weights: LineWeights, tokens: Tokens, *, columns: bool) -> None:
         self.weights, self.columns = weights, columns
-        self.share, self.absent = tokens
+        self.share, self.absent = tokens.share, tokens.absent
         self.heads = weights.bias.shape[0]
         self.width = weights.project.shape[1] // 3
         size = self.width // self.heads

@@ -47,8 +47,9 @@ INLINE void centre(const Lines *l, Sizes z, const REAL *h, Line *w) {
             if (z.F - c < LANES) x = load_some(to + c, z.F - c), store(to + c, x);
             square += x * x;
         }
-        w->rstd[n] = 1 / (REAL)__builtin_sqrt(sum(square)[0] / z.F + (REAL)1e-5);
+        w->rstd[n] = sum(square)[0];
     }
+    deviations(z.N, z.F, w->rstd);
 }
 
 /* Keys (column 0) or values (column D) of a head as the right side of a product, and where in a row of D its result

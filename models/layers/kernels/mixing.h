@@ -16,7 +16,7 @@ INLINE int64_t inner_padded(const Plan *p) { return PADDED(p->inner); }
 /* What one step reads and writes, of some images; maps are (B, H, W, .) without gaps but where there is a stride. */
 typedef struct {
     const REAL *x;                           /* X_t */
-    REAL *u, *y, *rstd;                      /* U; LN(M) without weight and bias, or M; 1 / standard deviation */
+    REAL *u, *y, *rstd;                      /* U; LN(M) without weight and bias, or M, or A; 1 / standard deviation */
     REAL *mean, *inner, *excitation;         /* (B, C_b padded), (B, R), (B, C_b padded) */
     const REAL *hidden_before, *before;      /* H_(t-1), C_(t-1) */
     REAL *cell, *hidden;                     /* C_t, H_t */
@@ -135,8 +135,8 @@ INLINE void row_of_taps(const Plan *p, const int64_t *offset, const REAL *at, RE
     for (; x < W; x++) taps_of(1, p->taps, IP, p->kernel, offset, at + x * IP, m + x * IP);
 }
 
-/* Y of one pixel in place of M (C_b padded); returns 1 / standard deviation. */
-INLINE REAL normalise(const Plan *p, REAL *m) {
+/* M of one pixel (C_b padded) less its mean, in place; returns the sum of squares. */
+INLINE REAL centre_pixel(const Plan *p, REAL *m) {
     int64_t I = p->inner, IP = PADDED(I);
     const REAL *present = p->present;
     vec total = all(0), square = all(0);
@@ -147,9 +147,7 @@ INLINE REAL normalise(const Plan *p, REAL *m) {
         square += x * x;
         store(m + c, x);
     }
-    REAL rstd = 1 / (REAL)__builtin_sqrt(sum(square)[0] / I + (REAL)1e-5);
-    for (int64_t c = 0; c < IP; c += LANES) store(m + c, load(m + c) * rstd);
-    return rstd;
+    return sum(square)[0];
 }
 
 /* SiLU(w Y + b) */
@@ -172,16 +170,22 @@ static void mix_part(const Plan *p, const void *step, const void *unused, int64_
         for (int64_t y = first; y < first + count; y++) {
             row_of_taps(p, offset, band + ((y - first + R) * wide + R) * IP, m);
             REAL *to = s->y + (image * pixels + y * W) * I, *rstd = s->rstd + image * pixels + y * W;
-            if (p->normed)
-                for (int64_t x = 0; x < W; x++) rstd[x] = normalise(p, m + x * IP);
-            copy_rows(W, I, m, IP, to, I, NULL);
-            if (!p->squeezed) continue;
-            for (int64_t c = 0; c < IP; c += LANES) {
+            if (p->normed) {
+                for (int64_t x = 0; x < W; x++) rstd[x] = centre_pixel(p, m + x * IP);
+                deviations(W, I, rstd);
+                copy_rows(W, IP, m, IP, m, IP, rstd);
+            }
+            if (p->kept) copy_rows(W, I, m, IP, to, I, NULL);
+            for (int64_t c = 0; c < IP && (p->squeezed || !p->kept); c += LANES) {
                 vec total = load(sums + image * IP + c);
-                for (int64_t x = 0; x < W; x++)
-                    total += activate(p, load(m + x * IP + c), c) * ((const REAL *)p->share)[y * W + x];
+                for (int64_t x = 0; x < W; x++) {
+                    vec active = activate(p, load(m + x * IP + c), c);
+                    total += active * ((const REAL *)p->share)[y * W + x];
+                    store(m + x * IP + c, active);
+                }
                 store(sums + image * IP + c, total);
             }
+            if (!p->kept) copy_rows(W, I, m, IP, to, I, NULL);
         }
     }
 }
@@ -219,7 +223,8 @@ INLINE void blend(const Plan *p, const Step *s, Block b, REAL *a, REAL *v) {
     const REAL *e = s->excitation + b.image * IP;
     for (int64_t i = 0; i < b.count; i++)
         for (int64_t c = 0; c < IP; c += LANES) {
-            vec active = activate(p, load_some(y + i * I + c, I - c), c);
+            vec active = load_some(y + i * I + c, I - c);
+            if (p->kept) active = activate(p, active, c);
             if (a) store(a + i * IP + c, active);
             store(v + i * IP + c, active * load(e + c));
         }

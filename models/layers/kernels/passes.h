@@ -13,6 +13,7 @@ typedef struct {
     int64_t squeezed;                     /* inner width of the excitation, 0 for none */
     int64_t taps, reach, pad_mode;        /* of the one merged kernel; 0 zeros, 1 cylinder, 2 circular */
     int64_t normed;                       /* whether there is a LayerNorm */
+    int64_t kept;                         /* whether a derivative may follow; if not, y is A = SiLU(w Y + b) */
     int64_t recurrent;                    /* whether H_(t-1) enters U; if not, the memory is minimal */
     int64_t candidate;                    /* of a minimal memory: place in CANDIDATES of models/layers/minimal.py */
     int64_t threads, block, band, room;   /* the last three are set by `prepare`: pixels, rows, numbers a thread */

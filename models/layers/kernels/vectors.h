@@ -58,15 +58,19 @@ INLINE void store_some(REAL *p, vec x, int64_t n) {
 #if VECTOR_BYTES == 64 && defined(DOUBLE)
 #define MAX(x, y) (vec) _mm512_max_pd((__m512d)(x), (__m512d)(y))
 #define MIN(x, y) (vec) _mm512_min_pd((__m512d)(x), (__m512d)(y))
+#define ROOT(x) (vec) _mm512_sqrt_pd((__m512d)(x))
 #elif VECTOR_BYTES == 64
 #define MAX(x, y) (vec) _mm512_max_ps((__m512)(x), (__m512)(y))
 #define MIN(x, y) (vec) _mm512_min_ps((__m512)(x), (__m512)(y))
+#define ROOT(x) (vec) _mm512_sqrt_ps((__m512)(x))
 #elif VECTOR_BYTES == 32 && defined(DOUBLE)
 #define MAX(x, y) (vec) _mm256_max_pd((__m256d)(x), (__m256d)(y))
 #define MIN(x, y) (vec) _mm256_min_pd((__m256d)(x), (__m256d)(y))
+#define ROOT(x) (vec) _mm256_sqrt_pd((__m256d)(x))
 #elif VECTOR_BYTES == 32
 #define MAX(x, y) (vec) _mm256_max_ps((__m256)(x), (__m256)(y))
 #define MIN(x, y) (vec) _mm256_min_ps((__m256)(x), (__m256)(y))
+#define ROOT(x) (vec) _mm256_sqrt_ps((__m256)(x))
 #endif
 
 /* x where it is the larger, else y, as max does. */
@@ -139,6 +143,19 @@ INLINE void copy_rows(int64_t P, int64_t n, const REAL *from, int64_t ldf, REAL 
             vec x = load_some(from + i * ldf + c, n - c);
             store_some(to + i * ldt + c, factor ? x * factor[i] : x, n - c);
         }
+}
+
+/* 1 / standard deviation of n pixels, in place of the sums of squares over their channels. */
+INLINE void deviations(int64_t n, int64_t channels, REAL *square) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        vec x = load_some(square + i, n - i) * (1 / (REAL)channels) + (REAL)1e-5;
+#ifdef ROOT
+        x = ROOT(x);
+#else
+        for (int64_t k = 0; k < LANES; k++) x[k] = (REAL)__builtin_sqrt(x[k]);
+#endif
+        store_some(square + i, 1 / x, n - i);
+    }
 }
 
 /* Z (+)= A B for MP pixels and NV vectors of columns: Z (MP, NV LANES), A (MP, K), B (K, .). */

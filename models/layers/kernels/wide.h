@@ -8,6 +8,7 @@
 #undef SWAPPED
 #undef MAX
 #undef MIN
+#undef ROOT
 #undef FIRST
 #undef LOAD_FIRST
 #undef STORE_FIRST
@@ -30,5 +31,6 @@
 #define turned_tile wide_turned_tile
 #define turned_product wide_turned_product
 #define copy_rows wide_copy_rows
+#define deviations wide_deviations
 #include "vectors.h"
 #endif
