@@ -119,11 +119,15 @@ class Layout:
         core, dtype = self.core, self.core.matrix.dtype
         one, zero = _filled(1, self.inner, dtype), _filled(0, self.inner, dtype)
         norm = self.weights.norm or Norm(one, zero)
-        peephole = _filled(0, 3 * self.channels, dtype).view(3, -1) if core.peephole is None else core.peephole
+        peephole = (
+            _filled(0, 3 * self.channels, dtype).view(3, -1) if core.peephole is None else core.peephole
+        )
         seen = None if self.plan.seen is None else self.plan.seen.to(dtype).contiguous()
         share = _filled(1 / self.pixels, self.pixels, dtype) if self.plan.share is None else self.plan.share
         matrix = self._padded(core.matrix)
-        if self.channels % self.lanes:  # a row more: a whole vector is read from the last gate's last channels
+        if (
+            self.channels % self.lanes
+        ):  # a row more: a whole vector is read from the last gate's last channels
             matrix = functional.pad(matrix, (0, 0, 0, 1))
         found = {
             "from_x": self._padded(core.from_x),

@@ -77,7 +77,7 @@ def line_weights(module: LineAttention, pixels: int) -> LineWeights:
         project=(scaled - scaled.mean(1, keepdim=True)).T,
         project_bias=project.mv(norm.bias),
         output=torch.cat([output.weight.T, output.bias.unsqueeze(0)]) * module.scale,
-        bias=(module.bias @ near.flatten(0, 1).T).view(-1, *near.shape[:2]),
+        bias=(module.bias @ near).view(-1, pixels, tokens),
     )
 
 
@@ -94,7 +94,8 @@ def _rows(heads: int, size: int, dtype: torch.dtype, device: torch.device) -> tu
 
 @constant
 def _waves(pixels: int, tokens: int, cyclic: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return waves(pixels, tokens, cyclic, torch.empty(0, dtype=dtype, device=device))
+    """Return the terms of the bias, `(terms, N M)`."""
+    return waves(pixels, tokens, cyclic, torch.empty(0, dtype=dtype, device=device)).flatten(0, 1).T
 
 
 def tokens_of(module: LineAttention, lines: int, pixels: int, like: Tensor) -> Tokens:

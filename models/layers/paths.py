@@ -42,10 +42,12 @@ def _obstacle(layer: nn.Module, inner: int, tensors: list[Tensor]) -> str | None
         return "the layer is being compiled, exported, counted or transformed"
     x, modules = tensors[0], [layer]
     for module in modules:  # as layer.modules(), in less time
-        modules += [part for part in module._modules.values() if part is not None]
-        if module is not layer and (module._forward_hooks or module._forward_pre_hooks):
+        if module._modules:
+            modules += [part for part in module._modules.values() if part is not None]
+        if module._parameters:
+            tensors += [parameter for parameter in module._parameters.values() if parameter is not None]
+        if (module._forward_hooks or module._forward_pre_hooks) and module is not layer:
             return "a part of the layer has a hook, which the fast path would not call"
-        tensors += [parameter for parameter in module._parameters.values() if parameter is not None]
     if len({tensor.device for tensor in tensors}) > 1 or x.device.type not in ("cpu", "cuda"):
         return "not all tensors are on the CPU, or on one GPU that is programmed as NVIDIA's are"
     if x.is_cuda:
@@ -57,10 +59,6 @@ def _obstacle(layer: nn.Module, inner: int, tensors: list[Tensor]) -> str | None
             return gpu.obstacle()
     elif len({tensor.dtype for tensor in tensors}) > 1 or x.dtype not in (torch.float32, torch.float64):
         return "not all tensors are float32, or all float64"
-    if (
-        x.dim() != 5
-        or x.numel() == 0
-        or not all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
-    ):
+    if x.dim() != 5 or x.numel() == 0 or not {*map(type, tensors)} <= {Tensor, nn.Parameter}:
         return "the input is no plain tensor (B, T, C, H, W)"
     return None

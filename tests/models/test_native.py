@@ -71,7 +71,9 @@ def test_it_is_compiled_once_and_found_again(fresh: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(("inner", "share"), [(0, 1), (8, 2), (9, 1), (16, 1), (20, 2), (32, 1)])
 @pytest.mark.parametrize("channels", [12, 32])
-def test_a_bottleneck_that_does_not_fill_long_vectors_gets_shorter_ones(inner: int, share: int, channels: int):
+def test_a_bottleneck_that_does_not_fill_long_vectors_gets_shorter_ones(
+    inner: int, share: int, channels: int
+):
     longest = native.passes(DTYPE, 1)
     if longest is None or longest.vector_bytes != native.LONGEST:
         pytest.skip("this machine has no vectors of 64 bytes")
