@@ -181,6 +181,18 @@ def test_backward_twice_gives_the_same_and_leaves_the_outputs():
     assert torch.equal(hidden, before)
 
 
+@pytest.mark.parametrize("name", ["faconvlstm", "faminconv"])
+@pytest.mark.parametrize(
+    "options", [{}, {"layer_norm": False}, {"squeeze_excitation": False}, {"bottleneck_ratio": 1}]
+)
+def test_what_needs_no_derivative_gives_the_same(name: str, options: dict[str, Any]):
+    layer = shake(build(name, C, F, attention_every=2, **options).double())
+    x = torch.randn(2, 5, C, HEIGHT, WIDTH, dtype=torch.float64)
+    with torch.no_grad():
+        quick = layer(x)[0]
+    torch.testing.assert_close(quick, layer(x)[0].detach(), atol=1e-12, rtol=1e-12)
+
+
 def test_results_survive_further_calls():
     """The memory of one call is not used again while something of it is held."""
     fast = FAConvLSTM(C, 32, path="fast")
