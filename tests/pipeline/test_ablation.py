@@ -239,8 +239,9 @@ def test_what_is_interrupted_says_so_and_leaves_nothing_running(
     )
     words = [sys.executable, "-m", "pipeline.ablation", *paths, *experiments, *chosen, "trainer.patience=500"]
     alone = {name: held for name, held in os.environ.items() if not name.startswith("COVERAGE_")}
+    heeding = ["env", "--default-signal=INT"]  # a shell lets what it starts in the background ignore Ctrl-C
     process = subprocess.Popen(
-        words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+        [*heeding, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
         env=alone,  # what follows its lines has signal handlers of its own
     )  # fmt: skip
     wait_for(lambda: middle_of_a_run(tmp_path), process)
