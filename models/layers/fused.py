@@ -83,7 +83,7 @@ class Forward(_Loop):
     """The loop forward, which keeps what the derivative needs only where one may follow."""
 
     def __init__(self, plan: Plan, weights: Weights, passes: native.Passes, *, keep: bool) -> None:
-        super().__init__(plan, weights, passes, kept=keep, derivative=False)
+        super().__init__(plan, weights, passes, keep=keep, derivative=False)
         steps, cells = (self.length, self.length) if keep else (1, 2)
         like = self.core.matrix
         self.kept = Kept(
@@ -112,7 +112,7 @@ class Backward(_Loop):
     def __init__(
         self, plan: Plan, weights: Weights, passes: native.Passes, hidden_maps: Tensor, kept: Kept
     ) -> None:
-        super().__init__(plan, weights, passes, kept=True, derivative=True)
+        super().__init__(plan, weights, passes, keep=True, derivative=True)
         self.hidden_maps, self.kept = hidden_maps, kept
 
     def run(self, d_hidden_maps: Tensor | None, d_last: Tensor | None) -> Weights:

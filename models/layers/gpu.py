@@ -135,9 +135,6 @@ class _Loop:
             self.from_hidden = core.from_hidden.to(low).expand(self.batch, -1, -1)
         self.matrix, self.bias = core.matrix[:-1].to(low), core.matrix[-1]
         self._blending()
-        self.switches = {
-            "EXCITED": self.excitation is not None, "LANES": self.lanes,
-        }  # fmt: skip
         self.peephole = self.bias if core.peephole is None else core.peephole.contiguous()
         self.exciting = {"ROWS": ROWS, "LANES": self.lanes, "SQUEEZED": power(self.squeezed)}
         self.lines = [
@@ -187,8 +184,9 @@ class _Loop:
         parts = math.ceil(self.channels / channels)
         programs = min(math.ceil(self.pixels / pixels), math.ceil(CELL_PROGRAMS / (parts * self.batch)))
         return Launch(
-            kernel, programs, parts, self.batch, **more, **self.switches, PEEPHOLE=self.core.peephole is not None,
-            PRECISION="ieee", PIXELS=pixels, CHANNELS=channels,
+            kernel, programs, parts, self.batch, **more,
+            EXCITED=self.excitation is not None, PEEPHOLE=self.core.peephole is not None,
+            PRECISION="ieee", PIXELS=pixels, LANES=self.lanes, CHANNELS=channels,
             num_warps=max(1, pixels * channels // (32 * elements)), num_stages=stages,
         )  # fmt: skip
 

@@ -66,7 +66,7 @@ class Layout:
     """What the loops forward and backward share: all that C is told but the sequence itself."""
 
     def __init__(
-        self, plan: Plan, weights: Weights, passes: native.Passes, *, kept: bool, derivative: bool
+        self, plan: Plan, weights: Weights, passes: native.Passes, *, keep: bool, derivative: bool
     ) -> None:
         core = weights.core
         self.plan, self.weights, self.core, self.call = plan, weights, core, passes.library
@@ -82,7 +82,7 @@ class Layout:
         self.new_line, self.new_sequence = passes.lines, passes.sequence
         self.held: list[Tensor] = []  # while C knows their addresses
         self.totals: dict[str, Tensor] = {}
-        self.keep, self.derivative = kept, derivative
+        self.keep, self.derivative = keep, derivative
         self.sizes = passes.plan(**self._sizes(), **self._weights())
         self.lines = [
             self._line(line, tokens, columns=columns)
@@ -125,9 +125,8 @@ class Layout:
         seen = None if self.plan.seen is None else self.plan.seen.to(dtype).contiguous()
         share = _filled(1 / self.pixels, self.pixels, dtype) if self.plan.share is None else self.plan.share
         matrix = self._padded(core.matrix)
-        if (
-            self.channels % self.lanes
-        ):  # a row more: a whole vector is read from the last gate's last channels
+        if self.channels % self.lanes:
+            # A row more, since a whole vector is read from the last gate's last channels.
             matrix = functional.pad(matrix, (0, 0, 0, 1))
         found = {
             "from_x": self._padded(core.from_x),

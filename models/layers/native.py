@@ -69,7 +69,7 @@ def passes(dtype: torch.dtype, threads: int, inner: int = 0, channels: int = 0) 
     found = _load(dtype)
     if found is None or found.vector_bytes != LONGEST or not 0 < inner % found.lanes <= found.lanes // 2:
         return found
-    wide = [] if channels % found.lanes else [f"-DWIDE_BYTES={LONGEST}"]
+    wide = [f"-DWIDE_BYTES={LONGEST}"] if channels and channels % found.lanes == 0 else []
     return _load(dtype, f"-DVECTOR_BYTES={LONGEST // 2}", *wide) or found
 
 

@@ -239,11 +239,13 @@ def test_what_is_interrupted_says_so_and_leaves_nothing_running(
     )
     words = [sys.executable, "-m", "pipeline.ablation", *paths, *experiments, *chosen, "trainer.patience=500"]
     alone = {name: held for name, held in os.environ.items() if not name.startswith("COVERAGE_")}
-    heeding = ["env", "--default-signal=INT"]  # a shell lets what it starts in the background ignore Ctrl-C
+    # What a shell starts in the background ignores Ctrl-C, and so would what that starts; a handler is not inherited.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        [*heeding, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+        words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
         env=alone,  # what follows its lines has signal handlers of its own
     )  # fmt: skip
+    signal.signal(signal.SIGINT, before)
     wait_for(lambda: middle_of_a_run(tmp_path), process)
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
     _, err = process.communicate(timeout=300)

@@ -168,6 +168,29 @@ def _peep(peephole, number, at, own, channels, PEEPHOLE: tl.constexpr):
 
 
 @triton.jit
+def _gates(matrix, bias, peephole, row, at, own, channels, real, PEEPHOLE: tl.constexpr):
+    """Return the weights and the biases of i, f, g, o, and the peepholes of i, f, o."""
+    w_i, b_i = _gate(matrix, bias, 0, row, at, own, channels, real)
+    w_f, b_f = _gate(matrix, bias, 1, row, at, own, channels, real)
+    w_g, b_g = _gate(matrix, bias, 2, row, at, own, channels, real)
+    w_o, b_o = _gate(matrix, bias, 3, row, at, own, channels, real)
+    p_i = _peep(peephole, 0, at, own, channels, PEEPHOLE)
+    p_f = _peep(peephole, 1, at, own, channels, PEEPHOLE)
+    p_o = _peep(peephole, 2, at, own, channels, PEEPHOLE)
+    return (w_i, w_f, w_g, w_o), (b_i, b_f, b_g, b_o), (p_i, p_f, p_o)
+
+
+@triton.jit
+def _opened(v, c, w, b, p, PRECISION: tl.constexpr):
+    """Return sig(i), sig(f), sig(-2g) and sig(o), `(PIXELS, CHANNELS)` each."""
+    i = _sigmoid(tl.dot(v, w[0], input_precision=PRECISION) + b[0] + p[0] * c)
+    f = _sigmoid(tl.dot(v, w[1], input_precision=PRECISION) + b[1] + p[1] * c)
+    s = _sigmoid(tl.dot(v, w[2], input_precision=PRECISION) + b[2])
+    o = _sigmoid(tl.dot(v, w[3], input_precision=PRECISION) + b[3] + p[2] * c)
+    return i, f, s, o
+
+
+@triton.jit
 def update(a, excitation, matrix, bias, peephole, before, cell, kept, hidden, hidden_stride, pixels, inner, channels,
            KEEP: tl.constexpr, EXCITED: tl.constexpr, PEEPHOLE: tl.constexpr, PRECISION: tl.constexpr,
            PIXELS: tl.constexpr, LANES: tl.constexpr, CHANNELS: tl.constexpr):  # fmt: skip
@@ -178,13 +201,7 @@ def update(a, excitation, matrix, bias, peephole, before, cell, kept, hidden, hi
     image, channel = tl.program_id(2).to(tl.int64), tl.arange(0, LANES)
     at = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     real, own = channel < inner, at < channels
-    w_i, b_i = _gate(matrix, bias, 0, channel, at, own, channels, real)
-    w_f, b_f = _gate(matrix, bias, 1, channel, at, own, channels, real)
-    w_g, b_g = _gate(matrix, bias, 2, channel, at, own, channels, real)
-    w_o, b_o = _gate(matrix, bias, 3, channel, at, own, channels, real)
-    p_i = _peep(peephole, 0, at, own, channels, PEEPHOLE)
-    p_f = _peep(peephole, 1, at, own, channels, PEEPHOLE)
-    p_o = _peep(peephole, 2, at, own, channels, PEEPHOLE)
+    w, b, p = _gates(matrix, bias, peephole, channel, at, own, channels, real, PEEPHOLE)
     for start in range(tl.program_id(0) * PIXELS, pixels, tl.num_programs(0) * PIXELS):
         pixel = start + tl.arange(0, PIXELS)
         inside = pixel < pixels
@@ -193,10 +210,7 @@ def update(a, excitation, matrix, bias, peephole, before, cell, kept, hidden, hi
         v = _excited(activated, excitation + image * inner, channel, real, EXCITED)
         there, place = inside[:, None] & own[None, :], pixel.to(tl.int64)[:, None] * channels + at[None, :]
         c = tl.load(before + image * pixels * channels + place, mask=there, other=0)
-        i = _sigmoid(tl.dot(v, w_i, input_precision=PRECISION) + b_i + p_i * c)
-        f = _sigmoid(tl.dot(v, w_f, input_precision=PRECISION) + b_f + p_f * c)
-        s = _sigmoid(tl.dot(v, w_g, input_precision=PRECISION) + b_g)
-        o = _sigmoid(tl.dot(v, w_o, input_precision=PRECISION) + b_o + p_o * c)
+        i, f, s, o = _opened(v, c, w, b, p, PRECISION)
         c = f * c + i * (1 - 2 * s)
         h = o * _tanh(c)
         tl.store(cell + image * pixels * channels + place, c, mask=there)
@@ -219,13 +233,7 @@ def update_back(a, excitation, matrix, bias, peephole, before, d_hidden, d_cell,
     image, channel = tl.program_id(2).to(tl.int64), tl.arange(0, LANES)
     at = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     real, own = channel < inner, at < channels
-    w_i, b_i = _gate(matrix, bias, 0, channel, at, own, channels, real)
-    w_f, b_f = _gate(matrix, bias, 1, channel, at, own, channels, real)
-    w_g, b_g = _gate(matrix, bias, 2, channel, at, own, channels, real)
-    w_o, b_o = _gate(matrix, bias, 3, channel, at, own, channels, real)
-    p_i = _peep(peephole, 0, at, own, channels, PEEPHOLE)
-    p_f = _peep(peephole, 1, at, own, channels, PEEPHOLE)
-    p_o = _peep(peephole, 2, at, own, channels, PEEPHOLE)
+    w, b, p = _gates(matrix, bias, peephole, channel, at, own, channels, real, PEEPHOLE)
     ones, none = tl.full((SMALLEST, PIXELS), 1, a.dtype.element_ty), tl.zeros((LANES, CHANNELS), tl.float32)
     by_w_i, by_w_f, by_w_g, by_w_o = none, none, none, none
     none = tl.zeros((SMALLEST, CHANNELS), tl.float32)
@@ -241,10 +249,7 @@ def update_back(a, excitation, matrix, bias, peephole, before, d_hidden, d_cell,
         place = row * channels + at[None, :]
         c = tl.load(before + place, mask=there, other=0).to(tl.float32)
         d_h = tl.load(d_hidden + place, mask=there, other=0).to(tl.float32)
-        i = _sigmoid(tl.dot(v, w_i, input_precision=PRECISION) + b_i + p_i * c)
-        f = _sigmoid(tl.dot(v, w_f, input_precision=PRECISION) + b_f + p_f * c)
-        s = _sigmoid(tl.dot(v, w_g, input_precision=PRECISION) + b_g)
-        o = _sigmoid(tl.dot(v, w_o, input_precision=PRECISION) + b_o + p_o * c)
+        i, f, s, o = _opened(v, c, w, b, p, PRECISION)
         g = 1 - 2 * s
         tanh_c = _tanh(f * c + i * g)
         d_c = tl.load(d_cell + place, mask=there, other=0) + d_h * o * (1 - tanh_c * tanh_c)
@@ -252,16 +257,16 @@ def update_back(a, excitation, matrix, bias, peephole, before, d_hidden, d_cell,
         d_i = d_c * g * i * (1 - i)
         d_f = d_c * c * f * (1 - f)
         d_g = -2 * d_c * i * s * (1 - s)
-        tl.store(d_cell + place, d_c * f + p_i * d_i + p_f * d_f + p_o * d_o, mask=there)
+        tl.store(d_cell + place, d_c * f + p[0] * d_i + p[1] * d_f + p[2] * d_o, mask=there)
         if PEEPHOLE:
             by_p_i += tl.sum(d_i * c, 0)
             by_p_f += tl.sum(d_f * c, 0)
             by_p_o += tl.sum(d_o * c, 0)
         z_i, z_f, z_g, z_o = d_i.to(v.dtype), d_f.to(v.dtype), d_g.to(v.dtype), d_o.to(v.dtype)
-        total = tl.dot(z_i, tl.trans(w_i), input_precision=PRECISION)
-        total = tl.dot(z_f, tl.trans(w_f), total, input_precision=PRECISION)
-        total = tl.dot(z_g, tl.trans(w_g), total, input_precision=PRECISION)
-        total = tl.dot(z_o, tl.trans(w_o), total, input_precision=PRECISION)
+        total = tl.dot(z_i, tl.trans(w[0]), input_precision=PRECISION)
+        total = tl.dot(z_f, tl.trans(w[1]), total, input_precision=PRECISION)
+        total = tl.dot(z_g, tl.trans(w[2]), total, input_precision=PRECISION)
+        total = tl.dot(z_o, tl.trans(w[3]), total, input_precision=PRECISION)
         part = d_v + tl.program_id(1).to(tl.int64) * tl.num_programs(2) * pixels * inner
         tl.store(part + row * inner + channel[None, :], total.to(d_v.dtype.element_ty), mask=narrow)
         turned = tl.trans(v)
