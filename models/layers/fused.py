@@ -172,11 +172,10 @@ class Backward(_Loop):
         )
 
     def _line_totals(self, number: int) -> LineWeights:
-        part = {
-            name: self.total(f"{name}.{number}") for name in ("project", "project_bias", "output", "bias")
-        }
-        output_bias = self.total(f"output_bias.{number}")
-        return LineWeights(**{**part, "output": torch.cat([part["output"], output_bias[None]])})
+        project, project_bias, output, bias = (
+            self.total(f"{name}.{number}") for name in LineWeights._fields
+        )
+        return LineWeights(project, project_bias, output, bias.transpose(1, 2))
 
 
 @constant

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from models.layers.sequence import Plan, Weights
 
 PIXELS_A_THREAD = 64  # below this a thread more costs more than it does
-NONE = -1e30  # a logit of a column that is only there to fill a vector
 
 
 class Taps(NamedTuple):
@@ -173,9 +172,8 @@ class Layout:
             own_shares=own > 1,
             project=self.hold(self._padded(weights.project)),
             project_bias=self.hold(self._padded(weights.project_bias)),
-            output=self.hold(self._padded(weights.output[:-1])),
-            output_bias=self.hold(self._padded(weights.output[-1])),
-            bias=self.hold(self._padded(weights.bias, NONE)),
+            output=self.hold(self._padded(weights.output)),
+            bias=self.hold(self._padded(weights.bias.transpose(1, 2))),
             token=self.hold(_token_of(pixels, count)),
             share=self.hold(share.contiguous()),
             absent=None if absent is None else self.hold(absent),
@@ -199,9 +197,8 @@ class Layout:
             for name, shape in {
                 "project": weights.project.shape,
                 "project_bias": weights.project_bias.shape,
-                "output": weights.output[:-1].shape,
-                "output_bias": weights.output[-1].shape,
-                "bias": weights.bias.shape,
+                "output": weights.output.shape,
+                "bias": weights.bias.transpose(1, 2).shape,
             }.items():
                 self._total(line, name, *shape, group=number)
 
@@ -223,10 +220,10 @@ class Layout:
         self.held.append(tensor)
         return tensor.data_ptr()
 
-    def _padded(self, rows: Tensor, value: float = 0) -> Tensor:
-        """Fill rows up to whole vectors."""
+    def _padded(self, rows: Tensor) -> Tensor:
+        """Fill rows with zeros up to whole vectors."""
         missing = -rows.shape[-1] % self.lanes
-        return (functional.pad(rows, (0, missing), value=value) if missing else rows).contiguous()
+        return (functional.pad(rows, (0, missing)) if missing else rows).contiguous()
 
     def map(self, *before: int, channels: int) -> Tensor:
         """Return room for maps `(..., B, H, W, channels)`."""

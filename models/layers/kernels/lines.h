@@ -9,27 +9,29 @@
        dL/dh = r (W^T dL/dq - y (dL/dq . W y) / F),        r = 1 / standard deviation */
 
 typedef struct {
-    int64_t N, M, MP, D, DP, D2, D3, d, F, FP; /* pixels, tokens, width over all heads, 2D, 3D padded, of a head, channels */
+    int64_t N, NP, M, D, DP, D2, D3, d, F, FP; /* pixels, tokens, width over all heads, 2D, 3D, of a head, channels */
 } Sizes;
 
 INLINE Sizes sizes(const Lines *l) {
-    int64_t F = l->channels, D = l->width;
-    return (Sizes){l->pixels,     l->tokens, PADDED(l->tokens), D, PADDED(D), PADDED(2 * D), PADDED(3 * D), D / l->heads, F,
-                   PADDED(F)};
+    int64_t N = l->pixels, F = l->channels, D = l->width;
+    return (Sizes){N, PADDED(N), l->tokens, D, PADDED(D), PADDED(2 * D), PADDED(3 * D), D / l->heads, F, PADDED(F)};
 }
 
-/* What one line works in; rows padded. */
+/* What one line works in; rows padded. What has a pixel in each column is worked on by whole vectors of pixels, so that
+   softmax is taken down the columns. */
 typedef struct {
     REAL *centred, *rstd, *projected; /* (N, F), (N,), (N, 3D) */
-    REAL *means, *turned, *own;       /* (M, 2D); of a head: (d, M), (M, D) */
-    REAL *attention, *attended, *out; /* (heads, N, M), (N, D), (N, F) */
+    REAL *means, *query;              /* (M, 2D); (D, N) */
+    REAL *attention, *attended, *out; /* (heads, M, N); (D + 1, N), ones at last; (N, F) */
 } Line;
 
 INLINE Line room_of_line(Sizes z, int64_t heads, REAL **room) {
     Line w;
     w.centred = take(room, z.N * z.FP), w.rstd = take(room, z.N), w.projected = take(room, z.N * z.D3);
-    w.means = take(room, z.M * z.D2), w.turned = take(room, z.d * z.MP), w.own = take(room, z.M * z.DP);
-    w.attention = take(room, heads * z.N * z.MP), w.attended = take(room, z.N * z.DP), w.out = take(room, z.N * z.FP);
+    w.means = take(room, z.M * z.D2), w.query = take(room, z.DP * z.NP);
+    w.attention = take(room, heads * z.M * z.NP), w.attended = take(room, (z.D + 1) * z.NP);
+    w.out = take(room, z.N * z.FP);
+    for (int64_t n = 0; n < z.NP; n++) w.attended[z.D * z.NP + n] = 1;
     return w;
 }
 
@@ -52,50 +54,32 @@ INLINE void centre(const Lines *l, Sizes z, const REAL *h, Line *w) {
     deviations(z.N, z.F, w->rstd);
 }
 
-/* Keys (column 0) or values (column D) of a head as the right side of a product, and where in a row of D its result
-   goes: the head's own columns, where these are whole vectors; else all of them, the others' being zeros. */
-typedef struct {
-    const REAL *at;
-    int64_t stride, width, column;
-    int add;
-} Side;
-
-INLINE Side side_of(Sizes z, const Line *w, int64_t column, int64_t head) {
-    if (z.d % LANES == 0) return (Side){w->means + column + head * z.d, z.D2, z.d, head * z.d, 0};
-    memset(w->own, 0, z.M * z.DP * sizeof(REAL));
-    for (int64_t m = 0; m < z.M; m++)
-        for (int64_t k = head * z.d; k < (head + 1) * z.d; k++) w->own[m * z.DP + k] = w->means[m * z.D2 + column + k];
-    return (Side){w->own, z.DP, z.DP, 0, head > 0};
-}
-
-/* The same turned round, (d, M padded). */
-INLINE const REAL *turned_side(Sizes z, const Line *w, int64_t column, int64_t head) {
-    for (int64_t k = 0; k < z.d; k++)
-        for (int64_t m = 0; m < z.MP; m++)
-            w->turned[k * z.MP + m] = m < z.M ? w->means[m * z.D2 + column + head * z.d + k] : 0;
-    return w->turned;
-}
-
-/* softmax over the M tokens of a pixel, in place. */
+/* softmax over the tokens of all pixels (M, N), in place. */
 INLINE void softmax(Sizes z, REAL *x) {
-    vec high = load(x);
-    for (int64_t m = LANES; m < z.MP; m += LANES) high = larger(load(x + m), high);
-    vec top = most(high);
-    vec total = all(0);
-    for (int64_t m = 0; m < z.MP; m += LANES) {
-        vec e = exponential(load(x + m) - top, FAINTEST, 0);
-        store(x + m, e);
-        total += e;
+    for (int64_t n = 0; n < z.NP; n += LANES) {
+        vec top = load(x + n), total = all(0);
+        for (int64_t m = 1; m < z.M; m++) top = larger(load(x + m * z.NP + n), top);
+        for (int64_t m = 0; m < z.M; m++) {
+            vec e = exponential(load(x + m * z.NP + n) - top, FAINTEST, 0);
+            store(x + m * z.NP + n, e);
+            total += e;
+        }
+        vec share = 1 / total;
+        for (int64_t m = 0; m < z.M; m++) store(x + m * z.NP + n, load(x + m * z.NP + n) * share);
     }
-    vec share = 1 / sum(total);
-    for (int64_t m = 0; m < z.MP; m += LANES) store(x + m, load(x + m) * share);
+}
+
+/* Which tokens have nothing in them, (M,); null for none. */
+INLINE const uint8_t *absent_of(const Lines *l, int64_t line) {
+    return l->absent ? (const uint8_t *)l->absent + (l->own_shares ? line * l->tokens : 0) : NULL;
 }
 
 /* Everything up to the attended values, of one line. */
 static void look(const Lines *l, Sizes z, int64_t line, const REAL *h, Line *w) {
     const REAL *shares = (const REAL *)l->share + (l->own_shares ? line * z.N : 0);
-    const uint8_t *absent = l->absent ? (const uint8_t *)l->absent + (l->own_shares ? line * z.M : 0) : NULL;
+    const uint8_t *absent = absent_of(l, line);
     const int64_t *token = l->token;
+    int64_t map = z.M * z.NP;
     centre(l, z, h, w);
     product(z.N, z.D3, z.F, w->centred, z.FP, l->project, z.D3, w->projected, z.D3, 0, NULL);
     for (int64_t n = 0; n < z.N; n++)
@@ -108,19 +92,18 @@ static void look(const Lines *l, Sizes z, int64_t line, const REAL *h, Line *w) 
             REAL *mean = w->means + token[n] * z.D2 + c;
             store(mean, load(mean) + load(w->projected + n * z.D3 + z.D + c) * shares[n]);
         }
+    turn(z.N, z.D, w->projected, z.D3, w->query, z.NP);
+    memcpy(w->attention, l->bias, l->heads * map * sizeof(REAL));
+    memset(w->attended, 0, z.D * z.NP * sizeof(REAL));
     for (int64_t head = 0; head < l->heads; head++) {
-        REAL *attention = w->attention + head * z.N * z.MP;
-        memcpy(attention, (const REAL *)l->bias + head * z.N * z.MP, z.N * z.MP * sizeof(REAL));
-        product(z.N, z.MP, z.d, w->projected + head * z.d, z.D3, turned_side(z, w, 0, head), z.MP, attention, z.MP, 1, NULL);
-        for (int64_t n = 0; n < z.N; n++) {
-            if (absent)
-                for (int64_t m = 0; m < z.M; m++)
-                    if (absent[m]) attention[n * z.MP + m] = -1e4;
-            softmax(z, attention + n * z.MP);
-        }
-        Side value = side_of(z, w, z.D, head);
-        product(z.N, value.width, z.M, attention, z.MP, value.at, value.stride, w->attended + value.column, z.DP, value.add,
-                NULL);
+        REAL *attention = w->attention + head * map;
+        const REAL *key = w->means + head * z.d, *value = key + z.D;
+        product(z.M, z.NP, z.d, key, z.D2, w->query + head * z.d * z.NP, z.NP, attention, z.NP, 1, NULL);
+        for (int64_t m = 0; absent && m < z.M; m++)
+            if (absent[m])
+                for (int64_t n = 0; n < z.NP; n++) attention[m * z.NP + n] = -1e4;
+        softmax(z, attention);
+        turned_product(z.M, z.d, z.NP, value, z.D2, attention, z.NP, w->attended + head * z.d * z.NP, z.NP);
     }
 }
 
@@ -138,53 +121,63 @@ static void lines_part(const Plan *p, const void *step, const void *given, int64
     REAL *room = (REAL *)p->rooms + part * p->room;
     Line w = room_of_line(z, l->heads, &room);
     FOR_LINES(at) {
-        REAL *h = s->refined + line_start(l, at, s->refined_stride);
+        REAL *h = s->refined + line_start(l, at, s->refined_stride), *out = z.F == z.FP ? h : w.out;
+        int64_t apart = l->pixel_stride * z.F, ldo = z.F == z.FP ? apart : z.FP;
         look(l, z, at % l->lines, h, &w);
-        product(z.N, z.FP, z.D, w.attended, z.DP, l->output, z.FP, w.out, z.FP, 0, l->output_bias);
-        for (int64_t n = 0; n < z.N; n++)
-            for (int64_t c = 0; c < z.F; c += LANES) {
-                REAL *to = h + n * l->pixel_stride * z.F + c;
-                store_some(to, load_some(to, z.F - c) + load(w.out + n * z.FP + c), z.F - c);
-            }
+        if (out != h) copy_rows(z.N, z.F, h, apart, out, ldo, NULL);
+        turned_product(z.D + 1, z.N, z.FP, w.attended, z.NP, l->output, z.FP, out, ldo);
+        if (out != h) copy_rows(z.N, z.F, out, ldo, h, apart, NULL);
     }
 }
 
-/* The derivative by q, k and v of all pixels of a line into d (N, 3D), from that by the attended values (N, D). */
-static void attention_back(const Lines *l, Sizes z, int64_t line, Line *w, const REAL *d_attended, REAL *d, REAL *d_means,
-                           REAL *d_logits, REAL *more, REAL *d_bias) {
+/* What the derivative of a line works in besides. */
+typedef struct {
+    REAL *attended, *turned, *query;  /* by the attended values, (N, D) and (D, N); by q, (D, N) */
+    REAL *projected, *means, *logits; /* (N, 3D), (M, 2D), (M, N) */
+    REAL *part;                       /* (M, d) */
+} Back;
+
+INLINE Back room_back(Sizes z, REAL **room) {
+    Back d;
+    d.attended = take(room, z.N * z.DP), d.turned = take(room, z.DP * z.NP), d.query = take(room, z.D * z.NP);
+    d.projected = take(room, z.N * z.D3), d.means = take(room, z.M * z.D2), d.logits = take(room, z.M * z.NP);
+    d.part = take(room, z.M * PADDED(z.d));
+    memset(d.means, 0, (z.M * z.D2 + LANES) * sizeof(REAL));
+    return d;
+}
+
+/* The derivative by q, k and v of all pixels of a line, from that by the attended values. */
+static void attention_back(const Lines *l, Sizes z, int64_t line, const Line *w, Back *d, REAL *d_bias) {
     const REAL *shares = (const REAL *)l->share + (l->own_shares ? line * z.N : 0);
-    const uint8_t *absent = l->absent ? (const uint8_t *)l->absent + (l->own_shares ? line * z.M : 0) : NULL;
+    const uint8_t *absent = absent_of(l, line);
+    int64_t map = z.M * z.NP, dP = PADDED(z.d);
+    turn(z.N, z.D, d->attended, z.DP, d->turned, z.NP);
+    memset(d->query, 0, z.D * z.NP * sizeof(REAL));
     for (int64_t head = 0; head < l->heads; head++) {
-        const REAL *attention = w->attention + head * z.N * z.MP, *d_part = d_attended + head * z.d;
-        const REAL *query = w->projected + head * z.d;
-        product(z.N, z.MP, z.d, d_part, z.DP, turned_side(z, w, z.D, head), z.MP, d_logits, z.MP, 0, NULL);
-        for (int64_t n = 0; n < z.N; n++) {
-            vec total = all(0);
-            for (int64_t m = 0; m < z.MP; m += LANES) total += load(d_logits + n * z.MP + m) * load(attention + n * z.MP + m);
-            vec along = sum(total);
-            for (int64_t m = 0; m < z.MP; m += LANES) {
-                REAL *at = d_logits + n * z.MP + m, *to = d_bias + (head * z.N + n) * z.MP + m;
-                vec x = (load(at) - along) * load(attention + n * z.MP + m);
+        const REAL *attention = w->attention + head * map, *key = w->means + head * z.d, *value = key + z.D;
+        product(z.M, z.NP, z.d, value, z.D2, d->turned + head * z.d * z.NP, z.NP, d->logits, z.NP, 0, NULL);
+        for (int64_t n = 0; n < z.NP; n += LANES) {
+            vec along = all(0);
+            for (int64_t m = 0; m < z.M; m++) along += load(d->logits + m * z.NP + n) * load(attention + m * z.NP + n);
+            for (int64_t m = 0; m < z.M; m++) {
+                REAL *at = d->logits + m * z.NP + n, *to = d_bias + head * map + m * z.NP + n;
+                vec x = absent && absent[m] ? all(0) : (load(at) - along) * load(attention + m * z.NP + n);
                 store(at, x);
-                if (!absent) store(to, load(to) + x);
+                store(to, load(to) + x);
             }
-            for (int64_t m = 0; absent && m < z.M; m++)
-                if (absent[m]) d_logits[n * z.MP + m] = 0;
-                else d_bias[(head * z.N + n) * z.MP + m] += d_logits[n * z.MP + m];
         }
-        Side key = side_of(z, w, 0, head);
-        product(z.N, key.width, z.M, d_logits, z.MP, key.at, key.stride, d + key.column, z.D3, key.add, NULL);
-        for (int64_t column = 0; column <= z.D; column += z.D) { /* by keys: d_logits^T q; by values: attention^T d_part */
-            memset(more, 0, z.M * PADDED(z.d) * sizeof(REAL));
-            if (column) turned_product(z.N, z.M, PADDED(z.d), attention, z.MP, d_part, z.DP, more, PADDED(z.d));
-            else turned_product(z.N, z.M, PADDED(z.d), d_logits, z.MP, query, z.D3, more, PADDED(z.d));
-            copy_rows(z.M, z.d, more, PADDED(z.d), d_means + column + head * z.d, z.D2, NULL);
-        }
+        turned_product(z.M, z.d, z.NP, key, z.D2, d->logits, z.NP, d->query + head * z.d * z.NP, z.NP);
+        /* by keys: d_logits q; by values: attention d_attended */
+        product(z.M, dP, z.N, d->logits, z.NP, w->projected + head * z.d, z.D3, d->part, dP, 0, NULL);
+        copy_rows(z.M, z.d, d->part, dP, d->means + head * z.d, z.D2, NULL);
+        product(z.M, dP, z.N, attention, z.NP, d->attended + head * z.d, z.DP, d->part, dP, 0, NULL);
+        copy_rows(z.M, z.d, d->part, dP, d->means + z.D + head * z.d, z.D2, NULL);
     }
+    turn(z.D, z.N, d->query, z.NP, d->projected, z.D3);
     for (int64_t n = 0; n < z.N; n++)
         for (int64_t c = 0; c < z.D3 - z.D; c += LANES) {
-            const REAL *mean = d_means + ((const int64_t *)l->token)[n] * z.D2 + c;
-            store_some(d + n * z.D3 + z.D + c, c < z.D2 ? load(mean) * shares[n] : all(0), z.D3 - z.D - c);
+            const REAL *mean = d->means + ((const int64_t *)l->token)[n] * z.D2 + c;
+            store_some(d->projected + n * z.D3 + z.D + c, c < z.D2 ? load(mean) * shares[n] : all(0), z.D3 - z.D - c);
         }
 }
 
@@ -196,25 +189,19 @@ static void unlines_part(const Plan *p, const void *step, const void *given, int
     int64_t whole = p->height * p->width * z.F;
     REAL *room = (REAL *)p->rooms + part * p->room;
     Line w = room_of_line(z, l->heads, &room);
-    REAL *d_attended = take(&room, z.N * z.DP), *d_projected = take(&room, z.N * z.D3);
-    REAL *d_means = take(&room, z.M * z.D2), *d_logits = take(&room, z.N * z.MP);
-    REAL *more = take(&room, z.M * PADDED(z.d));
-    memset(d_means, 0, (z.M * z.D2 + LANES) * sizeof(REAL));
+    Back by = room_back(z, &room);
     REAL *d_project = (REAL *)l->d_project + part * z.F * z.D3, *d_project_bias = (REAL *)l->d_project_bias + part * z.D3;
-    REAL *d_output = (REAL *)l->d_output + part * z.D * z.FP, *d_output_bias = (REAL *)l->d_output_bias + part * z.FP;
-    REAL *d_bias = (REAL *)l->d_bias + part * l->heads * z.N * z.MP;
+    REAL *d_output = (REAL *)l->d_output + part * (z.D + 1) * z.FP, *d_bias = (REAL *)l->d_bias + part * l->heads * z.M * z.NP;
     FOR_LINES(at) {
         REAL *d = s->d_refined + line_start(l, at, whole);
         look(l, z, at % l->lines, s->refined + line_start(l, at, s->refined_stride), &w);
         copy_rows(z.N, z.F, d, l->pixel_stride * z.F, w.out, z.FP, NULL);
-        turned_product(z.N, z.D, z.FP, w.attended, z.DP, w.out, z.FP, d_output, z.FP);
-        product(z.N, z.DP, z.F, w.out, z.FP, l->from_output, z.DP, d_attended, z.DP, 0, NULL);
-        attention_back(l, z, at % l->lines, &w, d_attended, d_projected, d_means, d_logits, more, d_bias);
+        product(z.D + 1, z.FP, z.N, w.attended, z.NP, w.out, z.FP, d_output, z.FP, 1, NULL);
+        product(z.N, z.DP, z.F, w.out, z.FP, l->from_output, z.DP, by.attended, z.DP, 0, NULL);
+        attention_back(l, z, at % l->lines, &w, &by, d_bias);
         for (int64_t n = 0; n < z.N; n++) {
-            REAL *own = d_projected + n * z.D3, rstd = w.rstd[n];
+            REAL *own = by.projected + n * z.D3, rstd = w.rstd[n];
             vec total = all(0);
-            for (int64_t c = 0; c < z.FP; c += LANES)
-                store(d_output_bias + c, load(d_output_bias + c) + load(w.out + n * z.FP + c));
             for (int64_t c = 0; c < z.D3; c += LANES) {
                 vec x = load(own + c), response = load(w.projected + n * z.D3 + c) - load((const REAL *)l->project_bias + c);
                 store(d_project_bias + c, load(d_project_bias + c) + x);
@@ -225,8 +212,8 @@ static void unlines_part(const Plan *p, const void *step, const void *given, int
             for (int64_t c = 0; c < z.FP; c += LANES)
                 store(w.out + n * z.FP + c, load(w.out + n * z.FP + c) - load(w.centred + n * z.FP + c) * slope);
         }
-        turned_product(z.N, z.F, z.D3, w.centred, z.FP, d_projected, z.D3, d_project, z.D3);
-        product(z.N, z.FP, 3 * z.D, d_projected, z.D3, l->from_project, z.FP, w.out, z.FP, 1, NULL);
+        turned_product(z.N, z.F, z.D3, w.centred, z.FP, by.projected, z.D3, d_project, z.D3);
+        product(z.N, z.FP, 3 * z.D, by.projected, z.D3, l->from_project, z.FP, w.out, z.FP, 1, NULL);
         copy_rows(z.N, z.F, w.out, z.FP, d, l->pixel_stride * z.F, NULL);
     }
 }

@@ -43,11 +43,11 @@ typedef struct {
     int64_t tokens, heads, width;         /* M, heads, D over all heads */
     int64_t own_shares;                   /* whether every line has shares of its own, or all the same */
     const void *project, *project_bias;   /* (F, 3D), (3D,), rows padded */
-    const void *output, *output_bias;     /* (D, F), (F,), rows padded */
+    const void *output;                   /* (D + 1, F), W_o and its bias, rows padded */
     const void *from_output, *from_project; /* (F, D), (3D, F), rows padded */
-    const void *bias;                     /* (heads, N, M), rows padded with -1e30 */
-    const void *token, *share, *absent;   /* (N,) int64; (1 or L, N); (1 or L, M padded) 1 for none in it, or null */
-    void *d_project, *d_project_bias, *d_output, *d_output_bias, *d_bias; /* (threads, .), as above */
+    const void *bias;                     /* (heads, M, N), rows padded */
+    const void *token, *share, *absent;   /* (N,) int64; (1 or L, N); (1 or L, M) 1 for none in it, or null */
+    void *d_project, *d_project_bias, *d_output, *d_bias; /* (threads, .), as above */
 } Lines;
 
 /* A whole sequence, of all images. */

@@ -18,8 +18,8 @@ void prepare(Plan *p, const Lines *rows, const Lines *columns) {
     for (int k = 0; k < 2; k++) {
         if (!both[k]) continue;
         Sizes z = sizes(both[k]);
-        int64_t pixel = 2 * z.FP + 1 + 2 * z.D3 + (both[k]->heads + 1) * z.MP + 2 * z.DP;
-        p->room = LARGEST(p->room, z.N * pixel + z.M * (2 * z.D2 + z.DP + PADDED(z.d)) + z.d * z.MP);
+        int64_t pixel = 2 * z.FP + 1 + 2 * z.D3 + z.DP, map = (both[k]->heads + 1) * z.M + 4 * z.D + 1;
+        p->room = LARGEST(p->room, z.N * pixel + z.NP * map + z.M * (2 * z.D2 + PADDED(z.d)));
     }
     p->room += 32 * 20; /* what `take` rounds up */
 }

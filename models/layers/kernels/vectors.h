@@ -42,18 +42,22 @@ INLINE void store_some(REAL *p, vec x, int64_t n) {
 #endif
 }
 
-/* The numbers of x with each number k changed for number k ^ n. */
+/* A list of what f says of each place k of a vector, given n. */
 #if COUNT == 16
-#define SWAPPED(x, n)                                                                                               \
-    __builtin_shufflevector(x, x, 0 ^ n, 1 ^ n, 2 ^ n, 3 ^ n, 4 ^ n, 5 ^ n, 6 ^ n, 7 ^ n, 8 ^ n, 9 ^ n, 10 ^ n, 11 ^ n, \
-                            12 ^ n, 13 ^ n, 14 ^ n, 15 ^ n)
+#define EACH(f, n) \
+    f(0, n), f(1, n), f(2, n), f(3, n), f(4, n), f(5, n), f(6, n), f(7, n), f(8, n), f(9, n), f(10, n), f(11, n), \
+        f(12, n), f(13, n), f(14, n), f(15, n)
 #elif COUNT == 8
-#define SWAPPED(x, n) __builtin_shufflevector(x, x, 0 ^ n, 1 ^ n, 2 ^ n, 3 ^ n, 4 ^ n, 5 ^ n, 6 ^ n, 7 ^ n)
+#define EACH(f, n) f(0, n), f(1, n), f(2, n), f(3, n), f(4, n), f(5, n), f(6, n), f(7, n)
 #elif COUNT == 4
-#define SWAPPED(x, n) __builtin_shufflevector(x, x, 0 ^ n, 1 ^ n, 2 ^ n, 3 ^ n)
+#define EACH(f, n) f(0, n), f(1, n), f(2, n), f(3, n)
 #else
-#define SWAPPED(x, n) __builtin_shufflevector(x, x, 0 ^ n, 1 ^ n)
+#define EACH(f, n) f(0, n), f(1, n)
 #endif
+
+/* The numbers of x with each number k changed for number k ^ n. */
+#define OTHER(k, n) ((k) ^ (n))
+#define SWAPPED(x, n) __builtin_shufflevector(x, x, EACH(OTHER, n))
 
 #if VECTOR_BYTES == 64 && defined(DOUBLE)
 #define MAX(x, y) (vec) _mm512_max_pd((__m512d)(x), (__m512d)(y))
@@ -145,6 +149,35 @@ INLINE void copy_rows(int64_t P, int64_t n, const REAL *from, int64_t ldf, REAL 
         }
 }
 
+/* Turn rows of n numbers, (P, padded), into (n, P padded), zeros beyond P. A square of LANES rows is turned by changing
+   the numbers right of the diagonal for those below it, of squares within squares. */
+#define UPPER(k, n) ((k) & (n) ? COUNT + ((k) ^ (n)) : (k))
+#define LOWER(k, n) ((k) & (n) ? COUNT + (k) : ((k) ^ (n)))
+#define CHANGE(x, n)                                                              \
+    UNROLL for (int i = 0; i < COUNT; i++) if (!(i & (n))) {                      \
+        vec upper = x[i], lower = x[i | (n)];                                     \
+        x[i] = __builtin_shufflevector(upper, lower, EACH(UPPER, n));             \
+        x[i | (n)] = __builtin_shufflevector(upper, lower, EACH(LOWER, n));       \
+    }
+INLINE void turn(int64_t P, int64_t n, const REAL *from, int64_t ldf, REAL *to, int64_t ldt) {
+    for (int64_t p = 0; p < P; p += LANES)
+        for (int64_t c = 0; c < n; c += LANES) {
+            vec x[COUNT];
+            UNROLL for (int i = 0; i < COUNT; i++) x[i] = p + i < P ? load(from + (p + i) * ldf + c) : all(0);
+#if COUNT > 8
+            CHANGE(x, 8)
+#endif
+#if COUNT > 4
+            CHANGE(x, 4)
+#endif
+#if COUNT > 2
+            CHANGE(x, 2)
+#endif
+            CHANGE(x, 1)
+            UNROLL for (int i = 0; i < COUNT; i++) if (c + i < n) store(to + (c + i) * ldt + p, x[i]);
+        }
+}
+
 /* 1 / standard deviation of n pixels, in place of the sums of squares over their channels. */
 INLINE void deviations(int64_t n, int64_t channels, REAL *square) {
     for (int64_t i = 0; i < n; i += LANES) {
@@ -221,5 +254,6 @@ static __attribute__((noinline)) void turned_product(int64_t P, int64_t K, int64
     }
     if (n == N) return;
     for (k = 0; k + 8 <= K; k += 8) turned_tile(8, 1, P, a + k, lda, z + n, ldz, d + k * ldd + n, ldd);
+    for (; k + 4 <= K; k += 4) turned_tile(4, 1, P, a + k, lda, z + n, ldz, d + k * ldd + n, ldd);
     for (; k < K; k++) turned_tile(1, 1, P, a + k, lda, z + n, ldz, d + k * ldd + n, ldd);
 }

@@ -5,7 +5,12 @@
 #ifdef WIDE_BYTES
 #undef VECTOR_BYTES
 #define VECTOR_BYTES WIDE_BYTES
+#undef EACH
+#undef OTHER
 #undef SWAPPED
+#undef UPPER
+#undef LOWER
+#undef CHANGE
 #undef MAX
 #undef MIN
 #undef ROOT
@@ -31,6 +36,7 @@
 #define turned_tile wide_turned_tile
 #define turned_product wide_turned_product
 #define copy_rows wide_copy_rows
+#define turn wide_turn
 #define deviations wide_deviations
 #include "vectors.h"
 #endif
