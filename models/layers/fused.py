@@ -91,9 +91,9 @@ class Forward(_Loop):
             u=self.map(steps, channels=self.inner),
             y=self.map(steps, channels=self.inner),
             rstd=empty((steps, self.batch, self.pixels), like),
-            mean=like.new_zeros(steps, self.batch, self.wide),
+            mean=like.new_zeros(steps, self.batch, self.inner_padded),
             inner=like.new_zeros(steps, self.batch, max(1, self.squeezed)),
-            excitation=like.new_ones(steps, self.batch, self.wide),
+            excitation=like.new_ones(steps, self.batch, self.inner_padded),
         )
 
     def run(self) -> tuple[Tensor, Tensor]:
@@ -131,7 +131,7 @@ class Backward(_Loop):
             d_cell=d_cell,
             d_us=self.map(2, channels=self.inner),
             d_v=self.map(channels=self.inner),
-            d_mean=self.core.matrix.new_zeros(self.batch, self.wide),
+            d_mean=self.core.matrix.new_zeros(self.batch, self.inner_padded),
         )
         if d_hidden_maps is not None:
             d_hidden_maps = self._pixel_by_pixel(d_hidden_maps)

@@ -69,11 +69,11 @@ class Layout:
     ) -> None:
         core = weights.core
         self.plan, self.weights, self.core, self.call = plan, weights, core, passes.library
-        self.lanes = passes.lanes
+        self.lanes, self.wide_lanes = passes.lanes, passes.wide_lanes
         self.batch, self.length, self.in_channels, self.height, self.width = core.x.shape
         self.pixels, self.channels = self.height * self.width, core.hidden.shape[-1]
         self.inner = core.from_x.shape[1]
-        self.wide = math.ceil(self.inner / self.lanes) * self.lanes
+        self.inner_padded = math.ceil(self.inner / self.lanes) * self.lanes
         self.squeezed = 0 if weights.excitation is None else len(weights.excitation.squeeze)
         self.team = native.team(self.batch * self.pixels, PIXELS_A_THREAD)
         self.threads = self.team["threads"]
@@ -90,7 +90,7 @@ class Layout:
         lines: list[Any] = [byref(line) for line in self.lines] or [None, None]
         self.call.prepare(byref(self.sizes), *lines)
         self.sizes.rooms = self.hold(empty((self.threads, self.sizes.room), core.matrix))
-        self.sizes.sums = self.hold(core.matrix.new_empty(self.threads, self.batch, self.wide))
+        self.sizes.sums = self.hold(core.matrix.new_empty(self.threads, self.batch, self.inner_padded))
         if derivative:
             self._totals()
 
@@ -158,8 +158,8 @@ class Layout:
             share = _filled(1, own * pixels, weights.bias.dtype)
         turned: dict[str, int] = {}
         if self.derivative:
-            turned["from_output"] = self.hold(self._padded(weights.output[:-1].T))
-            turned["from_project"] = self.hold(self._padded(weights.project.T))
+            turned["from_output"] = self.hold(self._padded(weights.output[:-1].T, self.wide_lanes))
+            turned["from_project"] = self.hold(self._padded(weights.project.T, self.wide_lanes))
         return self.new_line(
             lines=lines,
             pixels=pixels,
@@ -170,10 +170,10 @@ class Layout:
             heads=heads,
             width=width,
             own_shares=own > 1,
-            project=self.hold(self._padded(weights.project)),
-            project_bias=self.hold(self._padded(weights.project_bias)),
-            output=self.hold(self._padded(weights.output)),
-            bias=self.hold(self._padded(weights.bias.transpose(1, 2))),
+            project=self.hold(self._padded(weights.project, self.wide_lanes)),
+            project_bias=self.hold(self._padded(weights.project_bias, self.wide_lanes)),
+            output=self.hold(self._padded(weights.output, self.wide_lanes)),
+            bias=self.hold(self._padded(weights.bias.transpose(1, 2), self.wide_lanes)),
             token=self.hold(_token_of(pixels, count)),
             share=self.hold(share.contiguous()),
             absent=None if absent is None else self.hold(absent),
@@ -192,7 +192,7 @@ class Layout:
         self._total(self.sizes, "norm_bias", self.inner)
         if self.weights.excitation is not None:
             for name, part in self.weights.excitation._asdict().items():
-                self._total(self.sizes, name, *part.shape, padded=False)
+                self._total(self.sizes, name, *part.shape, lanes=1)
         for number, (line, weights) in enumerate(zip(self.lines, self.weights.lines, strict=True)):
             for name, shape in {
                 "project": weights.project.shape,
@@ -200,12 +200,12 @@ class Layout:
                 "output": weights.output.shape,
                 "bias": weights.bias.transpose(1, 2).shape,
             }.items():
-                self._total(line, name, *shape, group=number)
+                self._total(line, name, *shape, group=number, lanes=self.wide_lanes)
 
     def _total(
-        self, structure: Any, name: str, *shape: int, group: int | None = None, padded: bool = True
+        self, structure: Any, name: str, *shape: int, group: int | None = None, lanes: int | None = None
     ) -> None:
-        lanes = self.lanes if padded else 1
+        lanes = lanes or self.lanes
         row = math.ceil(shape[-1] / lanes) * lanes
         total = self.core.matrix.new_zeros(self.threads, *shape[:-1], row)
         self.totals[name if group is None else f"{name}.{group}"] = total[..., : shape[-1]]
@@ -220,9 +220,9 @@ class Layout:
         self.held.append(tensor)
         return tensor.data_ptr()
 
-    def _padded(self, rows: Tensor) -> Tensor:
+    def _padded(self, rows: Tensor, lanes: int | None = None) -> Tensor:
         """Fill rows with zeros up to whole vectors."""
-        missing = -rows.shape[-1] % self.lanes
+        missing = -rows.shape[-1] % (lanes or self.lanes)
         return (functional.pad(rows, (0, missing)) if missing else rows).contiguous()
 
     def map(self, *before: int, channels: int) -> Tensor:

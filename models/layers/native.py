@@ -52,6 +52,7 @@ class Passes(NamedTuple):
     library: Any
     vector_bytes: int
     lanes: int  # numbers in a vector; rows are padded to a multiple
+    wide_lanes: int  # the same of what attention along lines takes
     plan: type[ctypes.Structure]
     sequence: type[ctypes.Structure]
     lines: type[ctypes.Structure]
@@ -62,7 +63,7 @@ def passes(dtype: torch.dtype, threads: int, inner: int = 0, channels: int = 0) 
     """Return the passes for a type, compiled if need be; None where there are none for so many threads.
 
     Where C_b (`inner`) leaves half of the longest vectors empty, they are for vectors of half the length; along F
-    (`channels`) for whole ones all the same, if it is a multiple.
+    (`channels`) and along lines for whole ones all the same, if F is a multiple.
     """
     if os.environ.get(SWITCH) == "0" or (threads > 1 and pool().parallel is None):
         return None
@@ -102,10 +103,12 @@ def _load(dtype: torch.dtype, *defines: str) -> Passes | None:
         library = ctypes.CDLL(str(_compiled((*FLAGS, *DEFINES[dtype], *defines))))
         for name in NAMES:
             getattr(library, name).restype = None
-        library.vector_bytes.restype = c_int64
-        size = library.vector_bytes()
-        lanes = size // torch.empty(0, dtype=dtype).element_size()
-        return Passes(library, size, lanes, *map(_structure, ("Plan", "Sequence", "Lines", "Sweep")))
+        sizes = library.vector_bytes, library.wide_bytes
+        for size in sizes:
+            size.restype = c_int64
+        lanes = (size() // torch.empty(0, dtype=dtype).element_size() for size in sizes)
+        structures = map(_structure, ("Plan", "Sequence", "Lines", "Sweep"))
+        return Passes(library, library.vector_bytes(), *lanes, *structures)
     except (OSError, AttributeError, KeyError, RuntimeError, subprocess.SubprocessError) as error:
         _log.info("layers run without compiled passes, more slowly: %s", error)
         return None

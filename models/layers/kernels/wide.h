@@ -1,6 +1,6 @@
 /* Where C_b fills half of the longest vectors at most, VECTOR_BYTES is half of their length. What includes this works
-   along rows of F, which are whole vectors of full length: all names of vectors.h stand for those from here on. Lengths
-   of rows of C_b come from mixing.h. */
+   along rows of F, which are whole vectors of full length, or along the pixels of a line: all names of vectors.h stand
+   for those from here on. Lengths of rows of C_b come from mixing.h. */
 
 #ifdef WIDE_BYTES
 #undef VECTOR_BYTES
