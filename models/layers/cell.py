@@ -59,6 +59,12 @@ def gate_matrix(weight: Tensor, bias: Tensor) -> Tensor:
     return torch.cat([weight.T, (bias + forget)[None]]) * factor
 
 
+def gate_matrix_back(d_matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the derivatives by the weight and the bias of `gate_matrix` from that by the matrix."""
+    d_rows = d_matrix * _of_gates(d_matrix.shape[1] // 4, d_matrix.dtype, d_matrix.device)[1]
+    return d_rows[:-1].T, d_rows[-1]
+
+
 @constant
 def _of_gates(channels: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
     """Return what is added to the bias, and what all is multiplied by, `(4F,)` each."""

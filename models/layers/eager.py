@@ -14,7 +14,8 @@ from models.layers.lines import LineKept, Lines
 from models.layers.memory import empty
 
 if TYPE_CHECKING:
-    from models.layers.sequence import Plan, Weights
+    from models.layers.sequence import Plan
+    from models.layers.weights import Weights
 
 
 class KeptSteps(NamedTuple):

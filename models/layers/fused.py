@@ -7,6 +7,7 @@ it has no C.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ctypes import addressof, byref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,12 +17,13 @@ from torch import Tensor
 from models.layers import native
 from models.layers.blend import Excitation, Norm
 from models.layers.layout import Layout
-from models.layers.lines import LineWeights
+from models.layers.lines import LineParameters
 from models.layers.memory import empty
 from models.layers.modes import constant
+from models.layers.weights import GateParameters, Parameters, Start
 
 if TYPE_CHECKING:
-    from models.layers.sequence import Plan, Weights
+    from models.layers.sequence import Plan
 
 
 class Kept(NamedTuple):
@@ -46,7 +48,7 @@ class _Loop(Layout):
 
     def fields(self) -> Tensor:
         """Return the fields, whose channels may come before their pixels or after."""
-        x = self.core.x
+        x = self.start.x
         return x if x.is_contiguous() else x.movedim(2, -1).contiguous().movedim(-1, 2)
 
     def sequence(self, x: Tensor, hidden_maps: Tensor, kept: Kept, maps: int, **more: Tensor | None) -> Any:
@@ -55,8 +57,8 @@ class _Loop(Layout):
         channels = self.inner if self.minimal else self.channels
         arrays = {
             "x": x,
-            "first_hidden": self.core.hidden.contiguous(),
-            "first_cell": self.core.cell.contiguous(),
+            "first_hidden": self.start.hidden.contiguous(),
+            "first_cell": self.start.cell.contiguous(),
             "hidden": hidden_maps,
             "attends": _attends(self.plan.attending, self.length),
             "maps": self.map(maps, channels=channels),
@@ -64,7 +66,7 @@ class _Loop(Layout):
             **more,
         }
         first = x.is_contiguous()
-        return self.new_sequence(
+        return self.passes.sequence(
             batch=self.batch,
             length=self.length,
             kept=len(kept.u),
@@ -82,10 +84,10 @@ class _Loop(Layout):
 class Forward(_Loop):
     """The loop forward, which keeps what the derivative needs only where one may follow."""
 
-    def __init__(self, plan: Plan, weights: Weights, passes: native.Passes, *, keep: bool) -> None:
-        super().__init__(plan, weights, passes, keep=keep, derivative=False)
+    def __init__(self, plan: Plan, given: Parameters, passes: native.Passes, *, keep: bool) -> None:
+        super().__init__(plan, given, None, passes, keep=keep)
         steps, cells = (self.length, self.length) if keep else (1, 2)
-        like = self.core.matrix
+        like = self.like
         self.kept = Kept(
             cells=self.map(0 if self.minimal else cells, channels=self.channels),
             u=self.map(steps, channels=self.inner),
@@ -99,7 +101,7 @@ class Forward(_Loop):
     def run(self) -> tuple[Tensor, Tensor]:
         """Take all steps; return all hidden maps and the last cell, or the last of them where there are no cells."""
         shape = self.batch, self.length, self.height, self.width, self.channels
-        hidden_maps, cells = empty(shape, self.core.matrix), self.kept.cells
+        hidden_maps, cells = empty(shape, self.like), self.kept.cells
         sequence = self.sequence(self.fields(), hidden_maps, self.kept, maps=1 if self.minimal else 0)
         self.call.forward(byref(self.sizes), byref(sequence))
         last = hidden_maps[:, -1] if self.minimal else cells[(self.length - 1) % len(cells)]
@@ -110,13 +112,14 @@ class Backward(_Loop):
     """The loop backward."""
 
     def __init__(
-        self, plan: Plan, weights: Weights, passes: native.Passes, hidden_maps: Tensor, kept: Kept
+        self, plan: Plan, given: Parameters, passes: native.Passes, hidden_maps: Tensor, kept: Kept
     ) -> None:
-        super().__init__(plan, weights, passes, keep=True, derivative=True)
+        self.by = _like(given)
+        super().__init__(plan, given, self.by, passes, keep=True)
         self.hidden_maps, self.kept = hidden_maps, kept
 
-    def run(self, d_hidden_maps: Tensor | None, d_last: Tensor | None) -> Weights:
-        """Take the derivatives by all weights from those by what the loop forward returned."""
+    def run(self, d_hidden_maps: Tensor | None, d_last: Tensor | None) -> Parameters:
+        """Take the derivatives by all parameters from those by what the loop forward returned."""
         x = self.fields()
         d_x, d_cell = torch.empty_like(x), self.map(channels=self.channels)
         d_first = d_cell if self.minimal else self.map(channels=self.channels)
@@ -131,7 +134,7 @@ class Backward(_Loop):
             d_cell=d_cell,
             d_us=self.map(2, channels=self.inner),
             d_v=self.map(channels=self.inner),
-            d_mean=self.core.matrix.new_zeros(self.batch, self.inner_padded),
+            d_mean=self.like.new_zeros(self.batch, self.inner_padded),
         )
         if d_hidden_maps is not None:
             d_hidden_maps = self._pixel_by_pixel(d_hidden_maps)
@@ -140,42 +143,28 @@ class Backward(_Loop):
             for name, axis in zip(names, (0, 1, 3, 4), strict=True):
                 setattr(sequence, name, d_hidden_maps.stride(axis))
         self.call.backward(byref(self.sizes), byref(sequence))
-        core, norm, excitation = self.core, self.weights.norm, self.weights.excitation
-        d_core = core._replace(
-            x=d_x,
-            hidden=d_first,
-            cell=d_cell,
-            from_x=self.total("from_x"),
-            from_x_bias=self.total("from_x_bias"),
-            from_hidden=None if core.from_hidden is None else self.total("from_hidden"),
-            matrix=self.total("matrix"),
-            peephole=None if core.peephole is None else self.total("peephole"),
-        )
-        return self.weights._replace(
-            core=d_core,
-            kernels=self._kernels(),
-            norm=None if norm is None else Norm(self.total("norm"), self.total("norm_bias")),
-            excitation=None if excitation is None else Excitation(*map(self.total, Excitation._fields)),
-            lines=tuple(self._line_totals(number) for number in range(len(self.lines))),
-        )
+        self.finish()
+        return self.by._replace(start=Start(d_x, d_first, d_cell))
 
     def _pixel_by_pixel(self, maps: Tensor) -> Tensor:
         """Return maps `(B, T, H, W, F)`, copied where their pixels do not lie equally far from one to the next."""
         even = maps.stride(2) == self.width * maps.stride(3) or self.height == 1
         return maps if even else empty(maps.shape, maps).copy_(maps)
 
-    def _kernels(self) -> tuple[Tensor, ...]:
-        total = self.total("kernel")
-        return tuple(
-            total[found].T.reshape(kernel.shape)
-            for kernel, found in zip(self.weights.kernels, self.taps.of_branch, strict=True)
-        )
 
-    def _line_totals(self, number: int) -> LineWeights:
-        project, project_bias, output, bias = (
-            self.total(f"{name}.{number}") for name in LineWeights._fields
-        )
-        return LineWeights(project, project_bias, output, bias.transpose(1, 2))
+def _like(given: Parameters) -> Parameters:
+    """Return room for the derivatives by all parameters."""
+
+    def room(group: Iterable[Tensor | None]) -> list[Any]:
+        return [None if part is None else torch.empty(part.shape, dtype=part.dtype) for part in group]
+
+    return given._replace(
+        gates=GateParameters(*room(given.gates)),
+        kernels=tuple(room(given.kernels)),
+        norm=None if given.norm is None else Norm(*room(given.norm)),
+        excitation=None if given.excitation is None else Excitation(*room(given.excitation)),
+        lines=tuple(LineParameters(*room(line)) for line in given.lines),
+    )
 
 
 @constant

@@ -24,7 +24,8 @@ from models.layers.layout import taps_of
 from models.layers.lines import LineWeights, Tokens
 
 if TYPE_CHECKING:
-    from models.layers.sequence import Plan, Weights
+    from models.layers.sequence import Plan
+    from models.layers.weights import Weights
 
 OLDEST = 8, 0  # compute capability
 TYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -37,8 +37,21 @@ EPSILON = 1e-5  # of the LayerNorm, torch's own
 _softmax_backward = torch.ops.aten._softmax_backward_data
 
 
+class LineParameters(NamedTuple):
+    """The parameters of `LineAttention`, by which the derivative is taken."""
+
+    query: Tensor  # (D, F)
+    key_value: Tensor  # (2D, F), k and v head by head
+    norm: Tensor  # (F,)
+    norm_bias: Tensor  # (F,)
+    output: Tensor  # (F, D)
+    output_bias: Tensor  # (F,)
+    scale: Tensor  # (F,)
+    bias: Tensor  # (heads, terms)
+
+
 class LineWeights(NamedTuple):
-    """What the derivative is taken by, for the lines of one direction; D is the width over all heads."""
+    """What every step uses, for the lines of one direction; D is the width over all heads."""
 
     project: Tensor  # (F, 3D), to q, k and v; columns sum to zero
     project_bias: Tensor  # (3D,)
@@ -47,8 +60,11 @@ class LineWeights(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """How pixels make the tokens of their line."""
+    """How pixels make the tokens of their line, N the M."""
 
+    pixels: int  # N
+    number: int  # M
+    cyclic: bool
     share: Tensor | None  # (L or 1, M, N), of each pixel in each token; None where every pixel is one
     of_pixel: Tensor | None  # (L or 1, N), of each pixel in its own token
     absent: Tensor | None  # (L or 1, M), true for tokens with nothing in them; None for none
@@ -65,31 +81,82 @@ class LineKept(NamedTuple):
     attended: Tensor  # (B H W, D + 1), with a column of ones
 
 
-def line_weights(module: LineAttention, pixels: int) -> LineWeights:
-    """Prepare the weights of `module` for lines of so many pixels."""
-    query, output, norm = module.query.weight, module.output, module.norm
-    order, factor = _rows(module.heads, len(query) // module.heads, query.dtype, query.device)
-    project = torch.cat([query, module.key_value.weight]).index_select(0, order) * factor
-    scaled = project * norm.weight
-    tokens = pixels if module.tokens is None else min(module.tokens, pixels)
-    near = _waves(pixels, tokens, module.cyclic, module.bias.dtype, module.bias.device)
-    return LineWeights(
-        project=(scaled - scaled.mean(1, keepdim=True)).T,
-        project_bias=project.mv(norm.bias),
-        output=torch.cat([output.weight.T, output.bias.unsqueeze(0)]) * module.scale,
-        bias=(module.bias @ near).view(-1, pixels, tokens),
+def line_parameters(module: LineAttention) -> LineParameters:
+    """Return the parameters of `module`."""
+    return LineParameters(
+        query=module.query.weight,
+        key_value=module.key_value.weight,
+        norm=module.norm.weight,
+        norm_bias=module.norm.bias,
+        output=module.output.weight,
+        output_bias=module.output.bias,
+        scale=module.scale,
+        bias=module.bias,
     )
 
 
+def line_weights(given: LineParameters, tokens: Tokens) -> LineWeights:
+    """Prepare the weights for lines of such tokens."""
+    project = _project(given)
+    scaled = project * given.norm
+    return LineWeights(
+        project=(scaled - scaled.mean(1, keepdim=True)).T,
+        project_bias=project.mv(given.norm_bias),
+        output=torch.cat([given.output.T, given.output_bias[None]]) * given.scale,
+        bias=(given.bias @ _waves_of(given, tokens)).view(-1, tokens.pixels, tokens.number),
+    )
+
+
+def line_weights_back(given: LineParameters, tokens: Tokens, by: LineWeights) -> LineParameters:
+    """Return the derivatives by the parameters from those by the weights."""
+    given = LineParameters(*(part.to(by.project.dtype) for part in given))
+    project, width = _project(given), len(given.query)
+    _, place, factor = _rows_of(given)
+    d_scaled = by.project.T - by.project.mean(0)[:, None]
+    d_project = torch.addr(d_scaled * given.norm, by.project_bias, given.norm_bias).mul_(factor)
+    d_rows = d_project.index_select(0, place)
+    output = torch.cat([given.output.T, given.output_bias[None]])
+    d_output = by.output * given.scale
+    return LineParameters(
+        query=d_rows[:width],
+        key_value=d_rows[width:],
+        norm=(d_scaled * project).sum(0),
+        norm_bias=by.project_bias @ project,
+        output=d_output[:-1].T,
+        output_bias=d_output[-1],
+        scale=(by.output * output).sum(0),
+        bias=by.bias.flatten(1) @ _waves_of(given, tokens).T,
+    )
+
+
+def _project(given: LineParameters) -> Tensor:
+    """Return W before the norm's weight is in it, `(3D, F)`."""
+    order, _, factor = _rows_of(given)
+    return torch.cat([given.query, given.key_value]).index_select(0, order) * factor
+
+
+def _rows_of(given: LineParameters) -> tuple[Tensor, Tensor, Tensor]:
+    heads, query = len(given.bias), given.query
+    return _rows(heads, len(query) // heads, query.dtype, query.device)
+
+
 @constant
-def _rows(heads: int, size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return which rows of q, and of k and v head by head, make q, k, v of all heads; and 1 / sqrt(size) for q."""
+def _rows(heads: int, size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which rows of q, and of k and v head by head, make q, k, v of all heads.
+
+    And in which place each of them is then, and what they are multiplied by: 1 / sqrt(size) for q.
+    """
     width = heads * size
     rows = torch.arange(3 * width, device=device)
     key_value = rows[width:].view(heads, 2, size).transpose(0, 1).flatten()
+    order = torch.cat([rows[:width], key_value])
     factor = torch.ones(3 * width, 1, dtype=dtype, device=device)
     factor[:width] /= math.sqrt(size)
-    return torch.cat([rows[:width], key_value]), factor
+    return order, order.argsort(), factor
+
+
+def _waves_of(given: LineParameters, tokens: Tokens) -> Tensor:
+    return _waves(tokens.pixels, tokens.number, tokens.cyclic, given.bias.dtype, given.bias.device)
 
 
 @constant
@@ -102,20 +169,21 @@ def tokens_of(module: LineAttention, lines: int, pixels: int, like: Tensor) -> T
     """Return the tokens of so many lines of so many pixels."""
     count = pixels if module.tokens is None else min(module.tokens, pixels)
     if module.weight is None:
-        return _even_tokens(pixels, count, like.dtype, like.device)
+        return _even_tokens(pixels, count, module.cyclic, like.dtype, like.device)
     weight = module.weight.to(torch.promote_types(like.dtype, torch.float32)).expand(lines, pixels)
+    form = pixels, count, module.cyclic
     if count == pixels:
-        return Tokens(None, None, weight == 0 if module.has_holes else None)
+        return Tokens(*form, None, None, weight == 0 if module.has_holes else None)
     share = _share(weight, count).to(like.dtype)
-    return Tokens(share, share.sum(1), share.sum(2) == 0 if module.has_holes else None)
+    return Tokens(*form, share, share.sum(1), share.sum(2) == 0 if module.has_holes else None)
 
 
 @constant
-def _even_tokens(pixels: int, count: int, dtype: torch.dtype, device: torch.device) -> Tokens:
+def _even_tokens(pixels: int, count: int, cyclic: bool, dtype: torch.dtype, device: torch.device) -> Tokens:
     if count == pixels:
-        return Tokens(None, None, None)
+        return Tokens(pixels, count, cyclic, None, None, None)
     share = _share(torch.ones(1, pixels, dtype=dtype, device=device), count)
-    return Tokens(share, share.sum(1), None)
+    return Tokens(pixels, count, cyclic, share, share.sum(1), None)
 
 
 def _share(weight: Tensor, count: int) -> Tensor:

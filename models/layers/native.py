@@ -30,7 +30,8 @@ SOURCES = Path(__file__).parent / "kernels"
 # No flag that takes numbers to be finite: what is not a number must come out as such.
 FLAGS = ("-O2", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 DEFINES = {torch.float32: (), torch.float64: ("-DDOUBLE",)}
-NAMES = ("prepare", "forward", "backward", "remember", "remember_back")
+NAMES = ("prepare", "ready", "forward", "backward", "finish", "remember", "remember_back")
+STRUCTURES = ("Parameters", "LineParameters", "Plan", "Lines", "Sequence", "Sweep")
 LONGEST = 64  # bytes of a vector
 SECONDS = 120  # that a compiler may take
 SWITCH = "FACONVLSTM_NATIVE"
@@ -53,9 +54,11 @@ class Passes(NamedTuple):
     vector_bytes: int
     lanes: int  # numbers in a vector; rows are padded to a multiple
     wide_lanes: int  # the same of what attention along lines takes
+    parameters: type[ctypes.Structure]
+    line_parameters: type[ctypes.Structure]
     plan: type[ctypes.Structure]
-    sequence: type[ctypes.Structure]
     lines: type[ctypes.Structure]
+    sequence: type[ctypes.Structure]
     sweep: type[ctypes.Structure]
 
 
@@ -107,7 +110,7 @@ def _load(dtype: torch.dtype, *defines: str) -> Passes | None:
         for size in sizes:
             size.restype = c_int64
         lanes = (size() // torch.empty(0, dtype=dtype).element_size() for size in sizes)
-        structures = map(_structure, ("Plan", "Sequence", "Lines", "Sweep"))
+        structures = map(_structure, STRUCTURES)
         return Passes(library, library.vector_bytes(), *lanes, *structures)
     except (OSError, AttributeError, KeyError, RuntimeError, subprocess.SubprocessError) as error:
         _log.info("layers run without compiled passes, more slowly: %s", error)

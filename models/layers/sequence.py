@@ -19,10 +19,10 @@ from torch.autograd.function import once_differentiable
 
 from models.layers import eager, fused, gpu, native
 from models.layers.blend import Excitation, Norm
-from models.layers.cell import gate_matrix
 from models.layers.convolution import PaddedConv2d
-from models.layers.lines import LineWeights, Tokens, line_weights, tokens_of
+from models.layers.lines import LineParameters, Tokens, line_parameters, tokens_of
 from models.layers.mixing import FactorisedGates, SqueezeExcitation
+from models.layers.weights import GateParameters, Parameters, Start, by_parameters, prepare
 
 if TYPE_CHECKING:
     from models.layers.axial import AxialAttention
@@ -43,29 +43,6 @@ class Plan(NamedTuple):
     candidate: int | None = None  # of a minimal memory, its place in minimal.CANDIDATES; None for a cell
 
 
-class Core(NamedTuple):
-    """Input, state and the weights that every step uses, ready to use; None for a part that is off."""
-
-    x: Tensor  # (B, T, C, H, W)
-    hidden: Tensor  # (B, H, W, F), before the first step
-    cell: Tensor  # (B, H, W, F); of a minimal memory it is H
-    from_x: Tensor  # (C, C_b), P_x
-    from_x_bias: Tensor  # (C_b,)
-    from_hidden: Tensor | None  # (F, C_b), P_h
-    matrix: Tensor  # (C_b + 1, 4F), see gate_matrix; (C_b + 1, 2F) to k and c of a minimal memory
-    peephole: Tensor | None  # (3, F)
-
-
-class Weights(NamedTuple):
-    """All tensors that the derivative is taken by."""
-
-    core: Core
-    kernels: tuple[Tensor, ...]
-    norm: Norm | None
-    excitation: Excitation | None
-    lines: tuple[LineWeights, ...]  # rows and columns; none where no step attends
-
-
 def run(layer: FAConvLSTM, x: Tensor, hidden: Tensor, cell: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """Run a layer with factorised gates over `x (B, T, C, H, W)`.
 
@@ -81,36 +58,38 @@ def run(layer: FAConvLSTM, x: Tensor, hidden: Tensor, cell: Tensor, steps: int) 
     """
     dtype, gates = map_type(x), _factorised(layer)
     with torch.autocast(x.device.type, enabled=False), torch.cuda.device_of(x):
-        core = Core(
-            x=x,
-            hidden=hidden.movedim(-3, -1),
-            cell=cell.movedim(-3, -1).to(_sum_type(dtype)),
-            from_x=gates.project_x.weight.T,
+        start = Start(x, hidden.movedim(-3, -1), cell.movedim(-3, -1).to(_sum_type(dtype)))
+        path = GateParameters(
+            from_x=gates.project_x.weight,
             from_x_bias=gates.project_x.bias,
-            from_hidden=gates.project_h.weight.T if isinstance(gates.project_h, nn.Linear) else None,
-            matrix=gate_matrix(gates.to_gates.weight, gates.to_gates.bias),
-            peephole=None if layer.peephole is None else layer.peephole.flatten(1),
+            from_hidden=gates.project_h.weight if isinstance(gates.project_h, nn.Linear) else None,
+            gates=gates.to_gates.weight,
+            gates_bias=gates.to_gates.bias,
+            candidate=None,
+            candidate_bias=None,
+            peephole=layer.peephole,
         )
-        hidden_maps, last_cell = _run(_plan(gates, layer, x, steps, dtype), core, gates, layer.attention)
+        plan = _plan(gates, layer, x, steps, dtype)
+        hidden_maps, last_cell = _run(plan, start, path, gates, layer.attention)
     return hidden_maps.movedim(-1, -3), last_cell.movedim(-1, -3).to(cell.dtype)
 
 
 def run_minimal(layer: FAMinConv, x: Tensor, hidden: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """Run FA-MinConv over `x (B, T, C, H, W)`, as `run` does; return the hidden maps and the last of them."""
     with torch.autocast(x.device.type, enabled=False):
-        maps, hidden = (layer.to_gate, layer.to_candidate), hidden.movedim(-3, -1)
-        core = Core(
-            x=x,
-            hidden=hidden,
-            cell=hidden.detach(),
-            from_x=layer.project.weight.T,
+        hidden = hidden.movedim(-3, -1)
+        path = GateParameters(
+            from_x=layer.project.weight,
             from_x_bias=layer.project.bias,
             from_hidden=None,
-            matrix=torch.cat([torch.cat([part.weight.T, part.bias[None]]) for part in maps], dim=1),
+            gates=layer.to_gate.weight,
+            gates_bias=layer.to_gate.bias,
+            candidate=layer.to_candidate.weight,
+            candidate_bias=layer.to_candidate.bias,
             peephole=None,
         )
         plan = _plan(layer, layer, x, steps, x.dtype)._replace(candidate=layer.form.places[1])
-        hidden_maps, last = _run(plan, core, layer, layer.attention)
+        hidden_maps, last = _run(plan, Start(x, hidden, hidden.detach()), path, layer, layer.attention)
     return hidden_maps.movedim(-1, -3), last.movedim(-1, -3)
 
 
@@ -159,26 +138,30 @@ def _branches(gates: FactorisedGates | FAMinConv) -> list[PaddedConv2d]:
 
 
 def _run(
-    plan: Plan, core: Core, gates: FactorisedGates | FAMinConv, attention: AxialAttention | None
+    plan: Plan,
+    start: Start,
+    path: GateParameters,
+    gates: FactorisedGates | FAMinConv,
+    attention: AxialAttention | None,
 ) -> tuple[Tensor, Tensor]:
     excitation = None
     if isinstance(gates.excitation, SqueezeExcitation):
         squeeze, excite = gates.excitation.squeeze, gates.excitation.excite
         excitation = Excitation(squeeze.weight, squeeze.bias, excite.weight, excite.bias)
-    lines: tuple[LineWeights, ...] = ()
+    lines: tuple[LineParameters, ...] = ()
     if attention is not None and plan.attending:
-        height, width = core.x.shape[-2:]
-        lines = line_weights(attention.rows, width), line_weights(attention.columns, height)
-    weights = Weights(
-        core=core,
+        lines = line_parameters(attention.rows), line_parameters(attention.columns)
+    given = Parameters(
+        start=start,
+        gates=path,
         kernels=tuple(branch.weight for branch in _branches(gates)),
         norm=Norm(gates.norm.weight, gates.norm.bias) if isinstance(gates.norm, nn.LayerNorm) else None,
         excitation=excitation,
         lines=lines,
     )
     if not torch.is_grad_enabled():
-        return _forward(plan, weights, _passes(weights), keep=False).run()
-    flat, form = _flatten(weights)
+        return _forward(plan, given, _passes(given), keep=False).run()
+    flat, form = given.flat()
     return _Sequence.apply(plan, form, *flat)
 
 
@@ -191,33 +174,15 @@ def _factorised(layer: FAConvLSTM) -> FactorisedGates:
     return layer.gates  # type: ignore[return-value]  # the caller has seen to it
 
 
-def _flatten(weights: Weights) -> tuple[list[Tensor | None], tuple[int, ...]]:
-    """Return all tensors in one row, as `Function.apply` takes them, and what `_restore` needs."""
-    groups = (weights.core, weights.kernels, weights.norm or (), weights.excitation or (), *weights.lines)
-    return [tensor for group in groups for tensor in group], tuple(len(group) for group in groups)
-
-
-def _restore(flat: tuple[Any, ...], form: tuple[int, ...]) -> Weights:
-    left = list(flat)
-    groups = [[left.pop(0) for _ in range(size)] for size in form]
-    core, kernels, norm, excitation, *lines = groups
-    return Weights(
-        core=Core(*core),
-        kernels=tuple(kernels),
-        norm=Norm(*norm) if norm else None,
-        excitation=Excitation(*excitation) if excitation else None,
-        lines=tuple(LineWeights(*line) for line in lines),
-    )
-
-
 class _Sequence(Function):
-    """`(fields, H_0, C_0, weights) -> (H_1 ... H_T, C_T)`; all maps are channels-last."""
+    """`(fields, H_0, C_0, parameters) -> (H_1 ... H_T, C_T)`; all maps are channels-last."""
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, form: tuple[int, ...], *flat: Any) -> tuple[Tensor, Tensor]:
-        weights = _restore(flat, form)
-        ctx.passes = _passes(weights)
-        loop = _forward(plan, weights, ctx.passes, keep=True)
+        given = Parameters.restored(flat, form)
+        ctx.passes = _passes(given)
+        loop = _forward(plan, given, ctx.passes, keep=True)
+        ctx.weights = None if isinstance(loop, fused.Forward) else loop.weights
         hidden_maps, last_cell = loop.run()
         ctx.set_materialize_grads(False)
         ctx.plan, ctx.form, ctx.kept = plan, form, loop.kept
@@ -228,35 +193,29 @@ class _Sequence(Function):
     @once_differentiable
     def backward(ctx: Any, d_hidden_maps: Tensor | None, d_cell: Tensor | None) -> tuple[Any, ...]:
         hidden_maps, *flat = ctx.saved_tensors
+        given, of = Parameters.restored(flat, ctx.form), (d_hidden_maps, d_cell)
         with torch.autocast(hidden_maps.device.type, enabled=False), torch.cuda.device_of(hidden_maps):
-            weights = _restore(tuple(flat), ctx.form)
-            loop = _backward(ctx.plan, weights, ctx.passes, hidden_maps, ctx.kept)
-            return None, None, *_flatten(loop.run(d_hidden_maps, d_cell))[0]
+            if ctx.weights is None:
+                by = fused.Backward(ctx.plan, given, ctx.passes, hidden_maps, ctx.kept).run(*of)
+            else:
+                loop = gpu.Backward if gpu.serves(hidden_maps) else eager.Backward
+                by_weights = loop(ctx.plan, ctx.weights, hidden_maps, ctx.kept).run(*of)
+                by = by_parameters(given, ctx.plan.tokens, by_weights)
+        return None, None, *by.flat()[0]
 
 
-def _passes(weights: Weights) -> native.Passes | None:
+def _passes(given: Parameters) -> native.Passes | None:
     """Return the passes compiled from C, or None where there are none: then torch's operations do the same."""
-    if gpu.serves(weights.core.x):
+    if gpu.serves(given.start.x):
         return None
-    core, threads = weights.core, torch.get_num_threads()
-    return native.passes(core.x.dtype, threads, core.from_x.shape[1], core.hidden.shape[-1])
+    inner, channels = len(given.gates.from_x), given.start.hidden.shape[-1]
+    return native.passes(given.start.x.dtype, torch.get_num_threads(), inner, channels)
 
 
 def _forward(
-    plan: Plan, weights: Weights, passes: native.Passes | None, *, keep: bool
+    plan: Plan, given: Parameters, passes: native.Passes | None, *, keep: bool
 ) -> eager.Forward | fused.Forward | gpu.Forward:
-    if gpu.serves(weights.core.x):
-        return gpu.Forward(plan, weights, keep=keep)
-    if passes is None:
-        return eager.Forward(plan, weights, keep=keep)
-    return fused.Forward(plan, weights, passes, keep=keep)
-
-
-def _backward(
-    plan: Plan, weights: Weights, passes: native.Passes | None, hidden_maps: Tensor, kept: Any
-) -> eager.Backward | fused.Backward | gpu.Backward:
-    if gpu.serves(weights.core.x):
-        return gpu.Backward(plan, weights, hidden_maps, kept)
-    if passes is None:
-        return eager.Backward(plan, weights, hidden_maps, kept)
-    return fused.Backward(plan, weights, passes, hidden_maps, kept)
+    if passes is not None:
+        return fused.Forward(plan, given, passes, keep=keep)
+    loop = gpu.Forward if gpu.serves(given.start.x) else eager.Forward
+    return loop(plan, prepare(given, plan.tokens), keep=keep)

@@ -236,6 +236,33 @@ def test_any_number_of_channels(channels: int, dtype: torch.dtype, monkeypatch: 
         assert (mine - theirs).abs().max() <= tolerance * theirs.abs().max().clamp(min=1e-2)
 
 
+def test_every_thread_keeps_to_its_own_room(monkeypatch: pytest.MonkeyPatch):
+    """Also where tokens, width and pixels of a line fill vectors badly and a line takes more than all else."""
+    passes_or_skip()
+    layer = shake(build("faconvlstm", 3, 16, attention="exact", attention_every=1), 0.1).double()
+    x = torch.randn(4, 3, 3, 5, 41, dtype=torch.float64, requires_grad=True)
+    ours = run(2, layer, x)
+    monkeypatch.setenv(native.SWITCH, "0")
+    for mine, theirs in zip(ours, run(1, layer, x), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["faconvlstm", "faminconv"])
+def test_parameters_in_any_layout(name: str):
+    passes_or_skip()
+    layer = shake(build(name, 3, 12, attention_every=2))
+    x = torch.randn(2, 4, 3, 7, 8, requires_grad=True)
+
+    def found() -> list[Tensor]:
+        hidden, _ = layer(x)
+        return [hidden, *torch.autograd.grad(hidden.square().sum(), [x, *layer.parameters()])]
+
+    before = found()
+    for parameter in layer.parameters():
+        parameter.data = torch.stack([parameter.data] * 2, dim=-1)[..., 0]
+    assert all(torch.equal(a, b) for a, b in zip(before, found(), strict=True))
+
+
 @pytest.mark.parametrize("last", [True, False])
 def test_fields_and_derivatives_in_any_layout(last: bool):
     """Channels last, first, or cut out of something larger."""

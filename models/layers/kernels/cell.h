@@ -139,7 +139,7 @@ static void uncell_part(const Plan *p, const void *step, const void *unused, int
     REAL *a = take(&room, p->block * IP), *v = take(&room, p->block * IP);
     REAL *z = take(&room, p->block * Z), *dh = take(&room, p->block * FP), *dv = take(&room, p->block * IP);
     const REAL *matrix = p->matrix;
-    REAL *d_matrix = (REAL *)p->d_matrix + part * (I + 1) * Z, *d_peephole = (REAL *)p->d_peephole + part * 3 * FP;
+    REAL *d_matrix = (REAL *)p->d_matrix + part * p->apart, *d_peephole = (REAL *)p->d_peephole + part * p->apart;
     REAL *sums = (REAL *)p->sums + part * p->batch * IP;
     memset(sums, 0, p->batch * IP * sizeof(REAL));
     FOR_BLOCKS(b) {

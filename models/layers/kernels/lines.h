@@ -17,6 +17,97 @@ INLINE Sizes sizes(const Lines *l) {
     return (Sizes){N, PADDED(N), l->tokens, D, PADDED(D), PADDED(2 * D), PADDED(3 * D), D / l->heads, F, PADDED(F)};
 }
 
+/* As in weights.h. */
+static int64_t lay_line_weights(Lines *l, REAL *row) {
+    Sizes z = sizes(l);
+    int64_t used = 0;
+    l->project = lay(row, &used, z.F * z.D3), l->project_bias = lay(row, &used, z.D3);
+    l->output = lay(row, &used, (z.D + 1) * z.FP), l->bias = lay(row, &used, l->heads * z.M * z.NP);
+    if (!l->by) return used;
+    l->from_output = lay(row, &used, z.F * z.DP), l->from_project = lay(row, &used, 3 * z.D * z.FP);
+    return used;
+}
+
+static int64_t lay_line_totals(Lines *l, REAL *row) {
+    Sizes z = sizes(l);
+    int64_t used = 0;
+    if (!l->by) return 0;
+    l->d_project = lay(row, &used, z.F * z.D3), l->d_project_bias = lay(row, &used, z.D3);
+    l->d_output = lay(row, &used, (z.D + 1) * z.FP), l->d_bias = lay(row, &used, l->heads * z.M * z.NP);
+    return used;
+}
+
+/* Row r of W before the norm's weight is in it, (F,): of q, of k or of v of all heads. Those of k and v lie head by head
+   in key_value; with q comes 1 / sqrt(d). */
+typedef struct {
+    const REAL *weight;
+    REAL *d_weight, factor;
+} Row;
+INLINE Row row_of(const Lines *l, Sizes z, int64_t r) {
+    const LineParameters *from = l->given, *by = l->by ? l->by : from;
+    if (r < z.D) return (Row){(REAL *)from->query + r * z.F, (REAL *)by->query + r * z.F, 1 / (REAL)__builtin_sqrt(z.d)};
+    int64_t kind = r / z.D - 1, head = r % z.D / z.d, at = ((2 * head + kind) * z.d + r % z.d) * z.F;
+    return (Row){(REAL *)from->key_value + at, (REAL *)by->key_value + at, 1};
+}
+
+/* W with the norm's weight and columns that sum to zero, and the norm's bias times W; W_o and its bias times the layer
+   scale; the relative bias as a sum of waves. */
+static void ready_line_weights(Lines *l) {
+    const LineParameters *from = l->given;
+    Sizes z = sizes(l);
+    const REAL *norm = from->norm, *norm_bias = from->norm_bias, *output = from->output, *scale = from->scale;
+    REAL *to = (REAL *)l->output, *project = (REAL *)l->project;
+    for (int64_t r = 0; r < 3 * z.D; r++) {
+        Row row = row_of(l, z, r);
+        REAL bias = 0, total = 0;
+        for (int64_t c = 0; c < z.F; c++) bias += row.weight[c] * norm_bias[c], total += row.weight[c] * norm[c];
+        ((REAL *)l->project_bias)[r] = bias * row.factor;
+        for (int64_t c = 0; c < z.F; c++) project[c * z.D3 + r] = (row.weight[c] * norm[c] - total / z.F) * row.factor;
+        for (int64_t c = 0; l->by && c < z.F; c++) ((REAL *)l->from_project)[r * z.FP + c] = project[c * z.D3 + r];
+    }
+    for (int64_t c = 0; c < z.F; c++) {
+        for (int64_t k = 0; k < z.D; k++) to[k * z.FP + c] = output[c * z.D + k] * scale[c];
+        to[z.D * z.FP + c] = ((const REAL *)from->output_bias)[c] * scale[c];
+        for (int64_t k = 0; l->by && k < z.D; k++) ((REAL *)l->from_output)[c * z.DP + k] = to[k * z.FP + c];
+    }
+    product(l->heads, z.M * z.NP, l->waves, from->bias, l->waves, l->wave, z.M * z.NP, (REAL *)l->bias, z.M * z.NP, 0, NULL);
+}
+
+static void finish_line_weights(const Lines *l) {
+    const LineParameters *from = l->given, *by = l->by;
+    Sizes z = sizes(l);
+    const REAL *norm = from->norm, *norm_bias = from->norm_bias, *output = from->output, *scale = from->scale;
+    const REAL *d_project = l->d_project, *d_output = l->d_output;
+    REAL *d_norm = by->norm, *d_norm_bias = by->norm_bias, *d_scale = by->scale;
+    memset(d_norm, 0, z.F * sizeof(REAL)), memset(d_norm_bias, 0, z.F * sizeof(REAL));
+    for (int64_t r = 0; r < 3 * z.D; r++) {
+        Row row = row_of(l, z, r);
+        REAL d_bias = ((const REAL *)l->d_project_bias)[r] * row.factor, total = 0;
+        for (int64_t c = 0; c < z.F; c++) total += d_project[c * z.D3 + r];
+        for (int64_t c = 0; c < z.F; c++) {
+            REAL d = (d_project[c * z.D3 + r] - total / z.F) * row.factor;
+            row.d_weight[c] = d * norm[c] + d_bias * norm_bias[c];
+            d_norm[c] += d * row.weight[c], d_norm_bias[c] += d_bias * row.weight[c];
+        }
+    }
+    for (int64_t c = 0; c < z.F; c++) {
+        REAL last = d_output[z.D * z.FP + c];
+        d_scale[c] = last * ((const REAL *)from->output_bias)[c];
+        ((REAL *)by->output_bias)[c] = last * scale[c];
+        for (int64_t k = 0; k < z.D; k++) {
+            d_scale[c] += d_output[k * z.FP + c] * output[c * z.D + k];
+            ((REAL *)by->output)[c * z.D + k] = d_output[k * z.FP + c] * scale[c];
+        }
+    }
+    for (int64_t head = 0; head < l->heads; head++)
+        for (int64_t k = 0; k < l->waves; k++) {
+            const REAL *d = (const REAL *)l->d_bias + head * z.M * z.NP, *wave = (const REAL *)l->wave + k * z.M * z.NP;
+            vec total = all(0);
+            for (int64_t n = 0; n < z.M * z.NP; n += LANES) total += load(d + n) * load(wave + n);
+            ((REAL *)by->bias)[head * l->waves + k] = sum(total)[0];
+        }
+}
+
 /* What one line works in; rows padded. What has a pixel in each column is worked on by whole vectors of pixels, so that
    softmax is taken down the columns. */
 typedef struct {
@@ -25,13 +116,14 @@ typedef struct {
     REAL *attention, *attended, *out; /* (heads, M, N); (D + 1, N), ones at last; (N, F) */
 } Line;
 
-INLINE Line room_of_line(Sizes z, int64_t heads, REAL **room) {
+/* Its room in that of a thread, where there is one; else what it takes is only counted, as by `lay`. */
+INLINE Line room_of_line(Sizes z, int64_t heads, REAL *room, int64_t *used) {
     Line w;
-    w.centred = take(room, z.N * z.FP), w.rstd = take(room, z.N), w.projected = take(room, z.N * z.D3);
-    w.means = take(room, z.M * z.D2), w.query = take(room, z.DP * z.NP);
-    w.attention = take(room, heads * z.M * z.NP), w.attended = take(room, (z.D + 1) * z.NP);
-    w.out = take(room, z.N * z.FP);
-    for (int64_t n = 0; n < z.NP; n++) w.attended[z.D * z.NP + n] = 1;
+    w.centred = lay(room, used, z.N * z.FP), w.rstd = lay(room, used, z.N), w.projected = lay(room, used, z.N * z.D3);
+    w.means = lay(room, used, z.M * z.D2), w.query = lay(room, used, z.D * z.NP);
+    w.attention = lay(room, used, heads * z.M * z.NP), w.attended = lay(room, used, (z.D + 1) * z.NP);
+    w.out = lay(room, used, z.N * z.FP);
+    for (int64_t n = 0; room && n < z.NP; n++) w.attended[z.D * z.NP + n] = 1;
     return w;
 }
 
@@ -119,7 +211,8 @@ static void lines_part(const Plan *p, const void *step, const void *given, int64
     const Lines *l = given;
     Sizes z = sizes(l);
     REAL *room = (REAL *)p->rooms + part * p->room;
-    Line w = room_of_line(z, l->heads, &room);
+    int64_t used = 0;
+    Line w = room_of_line(z, l->heads, room, &used);
     FOR_LINES(at) {
         REAL *h = s->refined + line_start(l, at, s->refined_stride), *out = z.F == z.FP ? h : w.out;
         int64_t apart = l->pixel_stride * z.F, ldo = z.F == z.FP ? apart : z.FP;
@@ -137,12 +230,12 @@ typedef struct {
     REAL *part;                       /* (M, d) */
 } Back;
 
-INLINE Back room_back(Sizes z, REAL **room) {
+INLINE Back room_back(Sizes z, REAL *room, int64_t *used) {
     Back d;
-    d.attended = take(room, z.N * z.DP), d.turned = take(room, z.DP * z.NP), d.query = take(room, z.D * z.NP);
-    d.projected = take(room, z.N * z.D3), d.means = take(room, z.M * z.D2), d.logits = take(room, z.M * z.NP);
-    d.part = take(room, z.M * PADDED(z.d));
-    memset(d.means, 0, (z.M * z.D2 + LANES) * sizeof(REAL));
+    d.attended = lay(room, used, z.N * z.DP), d.turned = lay(room, used, z.D * z.NP), d.query = lay(room, used, z.D * z.NP);
+    d.projected = lay(room, used, z.N * z.D3), d.means = lay(room, used, z.M * z.D2);
+    d.logits = lay(room, used, z.M * z.NP), d.part = lay(room, used, z.M * PADDED(z.d));
+    if (room) memset(d.means, 0, (z.M * z.D2 + LANES) * sizeof(REAL));
     return d;
 }
 
@@ -188,10 +281,11 @@ static void unlines_part(const Plan *p, const void *step, const void *given, int
     Sizes z = sizes(l);
     int64_t whole = p->height * p->width * z.F;
     REAL *room = (REAL *)p->rooms + part * p->room;
-    Line w = room_of_line(z, l->heads, &room);
-    Back by = room_back(z, &room);
-    REAL *d_project = (REAL *)l->d_project + part * z.F * z.D3, *d_project_bias = (REAL *)l->d_project_bias + part * z.D3;
-    REAL *d_output = (REAL *)l->d_output + part * (z.D + 1) * z.FP, *d_bias = (REAL *)l->d_bias + part * l->heads * z.M * z.NP;
+    int64_t used = 0;
+    Line w = room_of_line(z, l->heads, room, &used);
+    Back by = room_back(z, room, &used);
+    REAL *d_project = (REAL *)l->d_project + part * l->apart, *d_project_bias = (REAL *)l->d_project_bias + part * l->apart;
+    REAL *d_output = (REAL *)l->d_output + part * l->apart, *d_bias = (REAL *)l->d_bias + part * l->apart;
     FOR_LINES(at) {
         REAL *d = s->d_refined + line_start(l, at, whole);
         look(l, z, at % l->lines, s->refined + line_start(l, at, s->refined_stride), &w);

@@ -283,8 +283,9 @@ static void squeeze_back(const Plan *p, const Step *s) {
     REAL *room = (REAL *)p->rooms + p->first * p->room, *d_mean = s->d_mean;
     const REAL *w1 = p->squeeze, *w2 = p->excite;
     REAL *d_excite = take(&room, IP), *d_squeeze = take(&room, R);
-    REAL *dw1 = (REAL *)p->d_squeeze + p->first * R * I, *db1 = (REAL *)p->d_squeeze_bias + p->first * R;
-    REAL *dw2 = (REAL *)p->d_excite + p->first * I * R, *db2 = (REAL *)p->d_excite_bias + p->first * I;
+    int64_t apart = p->first * p->apart;
+    REAL *dw1 = (REAL *)p->d_squeeze + apart, *db1 = (REAL *)p->d_squeeze_bias + apart;
+    REAL *dw2 = (REAL *)p->d_excite + apart, *db2 = (REAL *)p->d_excite_bias + apart;
     for (int64_t image = 0; image < p->batch; image++) {
         const REAL *mean = s->mean + image * IP, *inner = s->inner + image * R;
         const REAL *e = s->excitation + image * IP;
@@ -319,7 +320,7 @@ static void unmix_part(const Plan *p, const void *step, const void *unused, int6
     const REAL *d_mean = s->d_mean;
     int64_t I = p->inner, IP = PADDED(I), pixels = p->height * p->width;
     REAL *room = (REAL *)p->rooms + part * p->room, *g = take(&room, IP);
-    REAL *d_norm = (REAL *)p->d_norm + part * IP, *d_bias = (REAL *)p->d_norm_bias + part * IP;
+    REAL *d_norm = (REAL *)p->d_norm + part * p->apart, *d_bias = (REAL *)p->d_norm_bias + part * p->apart;
     FOR_BLOCKS(b) {
         const REAL *e = s->excitation + b.image * IP;
         for (int64_t i = b.start; i < b.start + b.count; i++) {
@@ -364,9 +365,9 @@ INLINE void kernel_back(const int N, int64_t W, int64_t I, int64_t IP, const REA
 INLINE void project_back(const Plan *p, const Step *s, int64_t image, int64_t first, int64_t count, const REAL *d_u, REAL *x,
                          REAL *d_x, int64_t part) {
     int64_t C = p->in_channels, CP = PADDED(C), IP = PADDED(p->inner);
-    REAL *d_bias = (REAL *)p->d_from_x_bias + part * IP, *to = s->d_x + image * s->x_stride + first * s->x_pixel;
+    REAL *d_bias = (REAL *)p->d_from_x_bias + part * p->apart, *to = s->d_x + image * s->x_stride + first * s->x_pixel;
     pixels_of_x(p, s, image, first, count, x);
-    turned_product(count, C, IP, x, C, d_u, IP, (REAL *)p->d_from_x + part * C * IP, IP);
+    turned_product(count, C, IP, x, C, d_u, IP, (REAL *)p->d_from_x + part * p->apart, IP);
     for (int64_t c = 0; c < IP; c += LANES) {
         vec total = load(d_bias + c);
         for (int64_t i = 0; i < count; i++) total += load(d_u + i * IP + c);
@@ -387,7 +388,7 @@ static void untap_part(const Plan *p, const void *step, const void *unused, int6
     REAL *band = take(&room, (p->band + 2 * R) * wide * IP), *m = take(&room, W * IP);
     REAL *x = take(&room, W * p->in_channels), *d_x = take(&room, W * PADDED(p->in_channels));
     int64_t *offset = offsets(p, &room, 1);
-    REAL *d_kernel = (REAL *)p->d_kernel + part * p->taps * IP;
+    REAL *d_kernel = (REAL *)p->d_kernel + part * p->apart;
     FOR_BANDS(image, first, count) {
         copy_band(p, s->d_v + image * pixels * I, first, count, band);
         for (int64_t y = first; y < first + count; y++) {
@@ -399,7 +400,7 @@ static void untap_part(const Plan *p, const void *step, const void *unused, int6
             copy_rows(W, I, m, IP, s->d_u + (image * pixels + y * W) * I, I, NULL);
             if (p->from_hidden) {
                 const REAL *h = s->hidden_before + image * s->hidden_before_stride + y * W * F;
-                turned_product(W, F, IP, h, F, m, IP, (REAL *)p->d_from_hidden + part * F * IP, IP);
+                turned_product(W, F, IP, h, F, m, IP, (REAL *)p->d_from_hidden + part * p->apart, IP);
             }
             project_back(p, s, image, y * W, W, m, x, d_x, part);
         }

@@ -121,6 +121,7 @@ static const float TERM[] = {8.3125202534e-3f, 4.1890156909e-2f, 1.6667114649e-1
 
 #include "vectors.h"
 #include "mixing.h"
+#include "weights.h"
 
 int64_t vector_bytes(void) { return VECTOR_BYTES; }
 

@@ -2,8 +2,8 @@
 
 #define LARGEST(a, b) ((a) > (b) ? (a) : (b))
 
-/* Choose the sizes of blocks and bands, and tell the room that a thread needs; lines may be null. */
-void prepare(Plan *p, const Lines *rows, const Lines *columns) {
+/* Choose the sizes of blocks and bands, and tell how much room is needed; lines may be null. */
+void prepare(Plan *p, Lines *rows, Lines *columns) {
     int64_t F = p->channels, FP = PADDED(F), IP = inner_padded(p), Z = PADDED(4 * F), R = p->reach;
     int64_t row = (p->width + 2 * R) * IP, fit = 24576 / (int64_t)(sizeof(REAL) * Z) / 12 * 12;
     p->block = LARGEST(12, fit);
@@ -14,17 +14,46 @@ void prepare(Plan *p, const Lines *rows, const Lines *columns) {
     int64_t mixing = (p->band + 2 * R) * row + p->width * (IP + p->in_channels + PADDED(p->in_channels)) + 2 * p->taps;
     int64_t squeezing = IP + p->squeezed;
     p->room = LARGEST(LARGEST(cells, squeezing), mixing);
-    const Lines *both[2] = {rows, columns};
+    p->weights = lay_weights(p, NULL), p->apart = lay_totals(p, NULL);
+    Lines *both[2] = {rows, columns};
     for (int k = 0; k < 2; k++) {
         if (!both[k]) continue;
+        both[k]->weights = lay_line_weights(both[k], NULL), both[k]->apart = lay_line_totals(both[k], NULL);
         Sizes z = sizes(both[k]);
-        int64_t pixel = 2 * z.FP + 1 + 2 * z.D3 + z.DP, map = (both[k]->heads + 1) * z.M + 4 * z.D + 1;
-        p->room = LARGEST(p->room, z.N * pixel + z.NP * map + z.M * (2 * z.D2 + PADDED(z.d)));
+        int64_t used = 0;
+        room_of_line(z, both[k]->heads, NULL, &used), room_back(z, NULL, &used);
+        p->room = LARGEST(p->room, used);
     }
-    p->room += 32 * 20; /* what `take` rounds up */
+    p->room = (p->room + 32 * 20 + 15) / 16 * 16; /* with what `take` rounds up */
 }
 
 #undef LARGEST
+
+/* Make what the passes read, in zeros (weights,) of the Plan and then of the lines, and say where sums come, zeros as
+   well: (threads, apart) of each. */
+void ready(Plan *p, Lines *rows, Lines *columns, void *weights, void *totals) {
+    REAL *weight = weights, *total = totals;
+    lay_weights(p, weight), lay_totals(p, total);
+    ready_weights(p);
+    weight += p->weights, total += p->threads * p->apart;
+    Lines *both[2] = {rows, columns};
+    for (int k = 0; k < 2 && both[k]; k++) {
+        lay_line_weights(both[k], weight), lay_line_totals(both[k], total);
+        ready_line_weights(both[k]);
+        weight += both[k]->weights, total += p->threads * both[k]->apart;
+    }
+}
+
+/* Write the derivatives by all parameters. */
+void finish(const Plan *p, const Lines *rows, const Lines *columns) {
+    add_threads(p->threads, p->apart, p->d_from_x);
+    finish_weights(p);
+    const Lines *both[2] = {rows, columns};
+    for (int k = 0; k < 2 && both[k]; k++) {
+        add_threads(p->threads, both[k]->apart, both[k]->d_project);
+        finish_line_weights(both[k]);
+    }
+}
 
 /* Step t of the images from `image` on, of as many as the Plan has. */
 static Step step_at(const Plan *p, const Sequence *q, int64_t t, int64_t image) {

@@ -147,7 +147,7 @@ static void step_back_part(const Plan *p, const void *step, const void *unused, 
     REAL *room = (REAL *)p->rooms + part * p->room;
     REAL *z = take(&room, p->block * Z), *dv = take(&room, p->block * IP), *dh = take(&room, p->block * FP);
     const REAL *matrix = p->matrix;
-    REAL *d_matrix = (REAL *)p->d_matrix + part * (I + 1) * Z;
+    REAL *d_matrix = (REAL *)p->d_matrix + part * p->apart;
     FOR_BLOCKS(b) {
         int64_t pixel = b.image * p->height * p->width + b.start;
         const REAL *v = s->v + pixel * I;
