@@ -77,8 +77,7 @@ class Layout:
     Args:
         plan: see there.
         given: the parameters.
-        by: derivatives by the gate path's, the kernels' and all further parameters, to be written; None for a loop
-            forward.
+        by: room for the derivatives by them, all but the start, which `finish` writes; None in a loop forward.
         passes: what is compiled.
         keep: whether a derivative may follow.
     """
@@ -94,33 +93,30 @@ class Layout:
         self.squeezed = 0 if given.excitation is None else len(given.excitation.squeeze)
         self.held: list[Any] = []  # while C knows their addresses
         self.sizes = passes.plan(**self._sizes(given, keep=keep), **self._constants(given))
-        self.sizes.given, self.sizes.by = (
-            self._parameters(given),
-            None if by is None else self._parameters(by),
-        )
+        self.sizes.given = self._parameters(given)
+        self.sizes.by = None if by is None else self._parameters(by)
         self.lines = []
         for number, tokens in enumerate(plan.tokens[: len(given.lines)]):
-            line = self._line(tokens, given, columns=number == 1)
+            line = self._line(tokens, given.lines[number], columns=number == 1)
             line.given = self._line_parameters(given.lines[number])
             line.by = None if by is None else self._line_parameters(by.lines[number])
             self.lines.append(line)
-        self._make_room()
+        self.told: list[Any] = [byref(self.sizes), *map(byref, self.lines), None, None][:3]
+        self._ready()
 
-    def _make_room(self) -> None:
+    def _ready(self) -> None:
         """Have the passes' weights made of the parameters."""
-        lines: list[Any] = [byref(line) for line in self.lines] or [None, None]
         parts = self.sizes, *self.lines
-        self.call.prepare(byref(self.sizes), *lines)
+        self.call.prepare(*self.told)
         self.sizes.rooms = self.hold(empty((self.sizes.threads, self.sizes.room), self.like))
         self.sizes.sums = self.hold(self.like.new_empty(self.sizes.threads, self.batch, self.inner_padded))
         weights = self.like.new_zeros(sum(part.weights for part in parts))
         totals = self.like.new_zeros(self.sizes.threads * sum(part.apart for part in parts))
-        self.call.ready(byref(self.sizes), *lines, c_void_p(self.hold(weights)), c_void_p(self.hold(totals)))
+        self.call.ready(*self.told, c_void_p(self.hold(weights)), c_void_p(self.hold(totals)))
 
     def finish(self) -> None:
         """Write the derivatives by the parameters, from the sums of all threads."""
-        lines: list[Any] = [byref(line) for line in self.lines] or [None, None]
-        self.call.finish(byref(self.sizes), *lines)
+        self.call.finish(*self.told)
 
     def _sizes(self, given: Parameters, *, keep: bool) -> dict[str, Any]:
         minimal = self.plan.candidate is not None
@@ -181,8 +177,7 @@ class Layout:
             for name, tensor in group.items()
         }
 
-    def _line(self, tokens: Tokens, given: Parameters, *, columns: bool) -> Any:
-        heads, width = len(given.lines[0].bias), len(given.lines[0].query)
+    def _line(self, tokens: Tokens, given: LineParameters, *, columns: bool) -> Any:
         pixels, count, dtype = tokens.pixels, tokens.number, self.like.dtype
         absent = None if tokens.absent is None else tokens.absent.to(torch.uint8).contiguous()
         own = len(absent) if absent is not None else 1 if tokens.share is None else len(tokens.share)
@@ -192,10 +187,10 @@ class Layout:
             pixels=pixels,
             line_stride=1 if columns else self.width,
             pixel_stride=self.width if columns else 1,
-            channels=given.lines[0].query.shape[1],
+            channels=given.query.shape[1],
             tokens=count,
-            heads=heads,
-            width=width,
+            heads=len(given.bias),
+            width=len(given.query),
             waves=2 * HARMONICS,
             own_shares=own > 1,
             wave=self.hold(_waves(pixels, count, tokens.cyclic, self.passes.wide_lanes, dtype)),
