@@ -36,23 +36,22 @@ class Taps(NamedTuple):
     places: Tensor  # (taps, 2) int64, rows and columns away
     kernel: Tensor  # (taps, C_b)
     of_branch: tuple[Tensor, ...]  # (k k,), which tap each weight of a branch belongs to
-    reach: int  # the farthest place's rows or columns
 
 
 def taps_of(kernels: Sequence[Tensor], dilations: Sequence[int]) -> Taps:
     """Return the taps of the branches; where two meet their weights are added."""
     sides = tuple(kernel.shape[-1] for kernel in kernels)
-    places, of_branch, reach = _places(sides, tuple(dilations), kernels[0].device)
+    places, of_branch = _places(sides, tuple(dilations), kernels[0].device)
     total = kernels[0].new_zeros(len(places), len(kernels[0]))
     for kernel, tap in zip(kernels, of_branch, strict=True):
         total.index_add_(0, tap, kernel.flatten(1).T)
-    return Taps(places, total, of_branch, reach)
+    return Taps(places, total, of_branch)
 
 
 @constant
 def _places(
     sides: tuple[int, ...], dilations: tuple[int, ...], device: torch.device
-) -> tuple[Tensor, tuple[Tensor, ...], int]:
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     known: dict[tuple[int, int], int] = {}
     of_branch = []
     for side, dilation in zip(sides, dilations, strict=True):
@@ -60,14 +59,15 @@ def _places(
         found = [known.setdefault((y, x), len(known)) for y in away for x in away]
         of_branch.append(torch.tensor(found, device=device))
     places = torch.tensor(list(known), device=device)
-    return places, tuple(of_branch), int(places.abs().max())
+    return places, tuple(of_branch)
 
 
 @constant
 def _branches(sides: tuple[int, ...], dilations: tuple[int, ...]) -> tuple[dict[str, Tensor], int]:
-    """Return the fields of Plan that say what the one kernel is merged of, and the reach."""
-    places, of_branch, reach = _places(sides, dilations, torch.device("cpu"))
+    """Return the fields of Plan that say what the one kernel is merged of, and how far it reaches."""
+    places, of_branch = _places(sides, dilations, torch.device("cpu"))
     taps = torch.tensor([len(found) for found in of_branch])
+    reach = int(places.abs().max())
     return {"places": places, "branch_taps": taps, "tap_of": torch.cat(of_branch)}, reach
 
 

@@ -3,10 +3,19 @@
    All branches are one list of taps: M(x) = sum_taps K(tap) U(x + tap). Bands of rows are copied with what lies beyond
    their borders, so that no tap has to ask where it is. */
 
+/* An array of n numbers in a row of arrays; at NULL only counted. One vector more, so that a last whole vector may be
+   read. */
+INLINE REAL *lay(REAL *row, int64_t *used, int64_t n) {
+    REAL *at = row ? row + *used : NULL;
+    *used += (n + 31) / 16 * 16;
+    return at;
+}
+
 /* Take n numbers of a thread's room. */
 INLINE REAL *take(REAL **room, int64_t n) {
-    REAL *taken = *room;
-    *room += (n + 31) / 16 * 16; /* one vector more, so that a last whole vector may be read */
+    int64_t used = 0;
+    REAL *taken = lay(*room, &used, n);
+    *room += used;
     return taken;
 }
 

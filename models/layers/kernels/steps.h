@@ -21,7 +21,8 @@ void prepare(Plan *p, Lines *rows, Lines *columns) {
         both[k]->weights = lay_line_weights(both[k], NULL), both[k]->apart = lay_line_totals(both[k], NULL);
         Sizes z = sizes(both[k]);
         int64_t used = 0;
-        room_of_line(z, both[k]->heads, NULL, &used), room_back(z, NULL, &used);
+        room_of_line(z, both[k]->heads, NULL, &used);
+        if (both[k]->by) room_back(z, NULL, &used);
         p->room = LARGEST(p->room, used);
     }
     p->room = (p->room + 32 * 20 + 15) / 16 * 16; /* with what `take` rounds up */

@@ -1,13 +1,6 @@
 /* Parameters as the modules have them into what the passes read, and what the threads have summed up into the
    derivatives by the parameters. Once a sequence, so written to be read. */
 
-/* An array of n numbers in a row of arrays, with a vector more, as `take`; at NULL only counted. */
-INLINE REAL *lay(REAL *row, int64_t *used, int64_t n) {
-    REAL *at = row ? row + *used : NULL;
-    *used += (n + 31) / 16 * 16;
-    return at;
-}
-
 /* Copy rows of n numbers, whose neighbours lie `number` apart, the rows `row`. */
 INLINE void copy(int64_t rows, int64_t n, const REAL *from, int64_t from_row, int64_t from_number, REAL *to, int64_t to_row,
                  int64_t to_number) {
